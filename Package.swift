@@ -1,0 +1,68 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// One target per concern. Dependencies point down the list of Sources in README.md ("The folders"),
+// and Tests/Checks/import-graph.sh fails when a source file imports against it.
+let package = Package(
+  name: "supervisor",
+  products: [
+    .executable(name: "supervisor", targets: ["supervisor"]),
+    // For the fuzz targets (Tests/Fuzzing), which are a package of their own.
+    .library(name: "Settings", targets: ["Settings"]),
+    .library(name: "Control", targets: ["Control"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+  ],
+  targets: [
+    // The program: a thin main.
+    .executableTarget(name: "supervisor", dependencies: ["Commands"]),
+    .target(
+      name: "Commands",
+      dependencies: [
+        "Lifecycle", "Phases", "Coordination", "Control", "Processes", "Journal", "Settings",
+        "EventLoop", "CLinux",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
+    .target(
+      name: "Lifecycle",
+      dependencies: [
+        "Phases", "Coordination", "Control", "Checks", "Processes", "Journal", "Settings", "EventLoop",
+        "CLinux",
+      ]),
+
+    // Decisions: values without I/O.
+    .target(name: "Phases", dependencies: ["Coordination", "Settings", "EventLoop"]),
+    .target(name: "Coordination", dependencies: ["EventLoop", "CLinux"]),
+    .target(name: "Checks", dependencies: ["EventLoop", "CLinux"]),
+
+    // The machinery.
+    .target(name: "Control", dependencies: ["Journal", "EventLoop", "CLinux"]),
+    .target(name: "Processes", dependencies: ["Journal", "EventLoop", "CLinux"]),
+    .target(name: "Journal", dependencies: ["EventLoop", "CLinux"]),
+    .target(name: "Settings", dependencies: ["EventLoop", "CYAML"]),
+    .target(name: "EventLoop", dependencies: ["CLinux"]),
+    .target(name: "CLinux"),
+    .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
+
+    // Tests: a target per source target, and the built program driven from outside.
+    .executableTarget(name: "Probe", path: "Tests/Probe"),
+    .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "CLinux"]),
+    .testTarget(name: "SettingsTests", dependencies: ["Settings"]),
+    .testTarget(name: "ProcessesTests", dependencies: ["Processes", "EventLoop", "CLinux"]),
+    .testTarget(name: "ChecksTests", dependencies: ["Checks", "EventLoop"]),
+    .testTarget(name: "ControlTests", dependencies: ["Control", "Journal", "EventLoop", "CLinux"]),
+    .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
+    .testTarget(name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop"]),
+    .testTarget(
+      name: "LifecycleTests",
+      dependencies: [
+        "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "EventLoop", "CLinux",
+      ]),
+    .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
+    .testTarget(
+      name: "EndToEnd", dependencies: ["Probe", "supervisor", "CEndToEnd", "CLinux"], exclude: ["CASES.md"]),
+  ],
+  swiftLanguageModes: [.v6],
+  cLanguageStandard: .gnu11
+)

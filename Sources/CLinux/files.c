@@ -1,0 +1,290 @@
+#define _GNU_SOURCE
+#include "clinux_files.h"
+#include "clinux_process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_PATH 4096
+#define MAX_LOCKS 8
+#define MAX_GUARDED 256
+
+struct lock {
+  int fd;
+  char path[MAX_PATH];
+};
+
+// This runs in a process of its own with one thread, so plain statics do.
+static struct lock locks[MAX_LOCKS];
+static int lock_count;
+static int guarded[MAX_GUARDED];
+static int guarded_count;
+static char path[MAX_PATH];
+static char *data;
+static int peer;
+
+static bool receive(void *buffer, size_t length) {
+  for (size_t at = 0; at < length;) {
+    ssize_t size = read(peer, (char *)buffer + at, length - at);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return false;
+    at += (size_t)size;
+  }
+  return true;
+}
+
+static bool send_all(const void *buffer, size_t length) {
+  for (size_t at = 0; at < length;) {
+    ssize_t size = send(peer, (const char *)buffer + at, length - at, MSG_NOSIGNAL);
+    if (size < 0 && errno == EINTR) continue;
+    if (size <= 0) return false;
+    at += (size_t)size;
+  }
+  return true;
+}
+
+static bool answer(uint32_t operation, int error, uint32_t stage, const void *bytes, size_t length) {
+  struct clinux_file_reply reply = {operation, error, stage, (uint32_t)length};
+  return send_all(&reply, sizeof reply) && (length == 0 || send_all(bytes, length));
+}
+
+// Reads `fd` from its start into `data`. Returns the size, or -1 with errno, or -2 when there is too much.
+static ssize_t read_all(int fd) {
+  size_t at = 0;
+  while (at <= CLINUX_FILE_LIMIT) {
+    ssize_t size = pread(fd, data + at, CLINUX_FILE_LIMIT + 1 - at, (off_t)at);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return -1;
+    if (size == 0) return (ssize_t)at;
+    at += (size_t)size;
+  }
+  return -2;
+}
+
+static bool read_file(void) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return answer(CLINUX_FILE_READ, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0);
+  ssize_t size = read_all(fd);
+  int error = errno;
+  close(fd);
+  if (size == -1) return answer(CLINUX_FILE_READ, error, CLINUX_FILE_STAGE_READ, NULL, 0);
+  if (size == -2) return answer(CLINUX_FILE_READ, EFBIG, CLINUX_FILE_STAGE_TOO_LARGE, NULL, 0);
+  return answer(CLINUX_FILE_READ, 0, 0, data, (size_t)size);
+}
+
+static int sync_directory_of(const char *file) {
+  char parent[MAX_PATH];
+  snprintf(parent, sizeof parent, "%s", file);
+  char *slash = strrchr(parent, '/');
+  if (slash == NULL) return 0;
+  slash[slash == parent] = 0;
+  int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  // Some file systems cannot sync a directory and say EINVAL; the rename stands all the same.
+  int error = fsync(fd) < 0 && errno != EINVAL ? errno : 0;
+  close(fd);
+  return error;
+}
+
+static bool write_file(uint32_t mode, size_t length) {
+  char temporary[MAX_PATH + 32];
+  snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid());
+  // The lock of the phase makes us the only writer of this name; what is there was left by a crash.
+  unlink(temporary);
+  int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+  if (fd < 0) return answer(CLINUX_FILE_WRITE, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0);
+  uint32_t stage = 0;
+  int error = 0;
+  for (size_t at = 0; at < length && error == 0;) {
+    ssize_t size = write(fd, data + at, length - at);
+    if (size < 0 && errno != EINTR) {
+      error = errno;
+      stage = CLINUX_FILE_STAGE_WRITE;
+    }
+    if (size > 0) at += (size_t)size;
+  }
+  if (error == 0 && fsync(fd) < 0) {
+    error = errno;
+    stage = CLINUX_FILE_STAGE_SYNC;
+  }
+  if (close(fd) < 0 && error == 0) {
+    error = errno;
+    stage = CLINUX_FILE_STAGE_WRITE;
+  }
+  if (error == 0 && rename(temporary, path) < 0) {
+    error = errno;
+    stage = CLINUX_FILE_STAGE_RENAME;
+  }
+  if (error != 0) {
+    unlink(temporary);
+  } else {
+    error = sync_directory_of(path);
+    stage = error != 0 ? CLINUX_FILE_STAGE_SYNC : 0;
+  }
+  return answer(CLINUX_FILE_WRITE, error, stage, NULL, 0);
+}
+
+static bool make_directory(uint32_t mode) {
+  char parent[MAX_PATH];
+  snprintf(parent, sizeof parent, "%s", path);
+  size_t length = strlen(parent);
+  while (length > 1 && parent[length - 1] == '/') parent[--length] = 0;
+  char whole[MAX_PATH];
+  snprintf(whole, sizeof whole, "%s", parent);
+  for (char *at = parent + 1; *at != 0; at++) {
+    if (*at != '/') continue;
+    *at = 0;
+    if (mkdir(parent, 0755) < 0 && errno != EEXIST) {
+      return answer(CLINUX_FILE_DIRECTORY, errno, CLINUX_FILE_STAGE_MAKE_DIRECTORY, parent, strlen(parent));
+    }
+    *at = '/';
+  }
+  if (mkdir(whole, (mode_t)mode) == 0) return answer(CLINUX_FILE_DIRECTORY, 0, 0, NULL, 0);
+  if (errno != EEXIST) {
+    return answer(CLINUX_FILE_DIRECTORY, errno, CLINUX_FILE_STAGE_MAKE_DIRECTORY, whole, strlen(whole));
+  }
+  struct stat own, above;
+  if (lstat(whole, &own) < 0) {
+    return answer(CLINUX_FILE_DIRECTORY, errno, CLINUX_FILE_STAGE_MAKE_DIRECTORY, whole, strlen(whole));
+  }
+  if (S_ISLNK(own.st_mode)) return answer(CLINUX_FILE_DIRECTORY, ELOOP, CLINUX_FILE_STAGE_SYMLINK, NULL, 0);
+  if (!S_ISDIR(own.st_mode)) {
+    return answer(CLINUX_FILE_DIRECTORY, ENOTDIR, CLINUX_FILE_STAGE_MAKE_DIRECTORY, whole, strlen(whole));
+  }
+  char *slash = strrchr(whole, '/');
+  if (slash != NULL) slash[slash == whole] = 0;
+  bool foreign = own.st_uid != geteuid() && own.st_uid != 0;
+  if (slash != NULL && stat(whole, &above) == 0 && (above.st_mode & S_IWOTH) != 0 && foreign) {
+    return answer(CLINUX_FILE_DIRECTORY, EPERM, CLINUX_FILE_STAGE_FOREIGN, NULL, 0);
+  }
+  return answer(CLINUX_FILE_DIRECTORY, 0, 0, NULL, 0);
+}
+
+static bool take_lock(uint32_t mode, size_t length) {
+  if (lock_count == MAX_LOCKS) return answer(CLINUX_FILE_LOCK, ENOLCK, CLINUX_FILE_STAGE_LOCK, NULL, 0);
+  // What the lock file will say while we hold it; `data` is needed for what it says now.
+  char owner[1024];
+  if (length > sizeof owner) length = sizeof owner;
+  memcpy(owner, data, length);
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+  if (fd < 0) return answer(CLINUX_FILE_LOCK, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0);
+  if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+    int error = errno;
+    ssize_t size = read_all(fd);
+    if (!answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_LOCK, data, size > 0 ? (size_t)size : 0)) return false;
+    if (error != EWOULDBLOCK) {
+      close(fd);
+      return true;
+    }
+    int result;
+    do {
+      result = flock(fd, LOCK_EX);
+    } while (result < 0 && errno == EINTR);
+    if (result < 0) {
+      error = errno;
+      close(fd);
+      return answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_LOCK, NULL, 0);
+    }
+  }
+  // From here on the death of PID 1 is met by ending the groups first; until now it was to end us at once.
+  prctl(PR_SET_PDEATHSIG, 0L, 0L, 0L, 0L);
+  if (ftruncate(fd, 0) == 0 && pwrite(fd, owner, length, 0) < 0) {
+    // Only a courtesy to those who wait: the lock does not depend on it.
+  }
+  locks[lock_count].fd = fd;
+  snprintf(locks[lock_count].path, MAX_PATH, "%s", path);
+  lock_count++;
+  return answer(CLINUX_FILE_LOCK, 0, 0, NULL, 0);
+}
+
+static bool release_lock(void) {
+  for (int i = 0; i < lock_count; i++) {
+    if (strcmp(locks[i].path, path) != 0) continue;
+    if (ftruncate(locks[i].fd, 0) < 0) {
+      // As above: a stale name in the file misleads nobody, since flock is the truth.
+    }
+    close(locks[i].fd);
+    locks[i] = locks[--lock_count];
+    return answer(CLINUX_FILE_UNLOCK, 0, 0, NULL, 0);
+  }
+  return answer(CLINUX_FILE_UNLOCK, ENOENT, CLINUX_FILE_STAGE_LOCK, NULL, 0);
+}
+
+// Whether anybody in the group still runs. Zombies are of no account: their new parent may be one that never reaps, and
+// the lock must not wait for that.
+static bool group_runs(int group) {
+  enum { CAPACITY = 4096 };
+  struct clinux_process *list = malloc(CAPACITY * sizeof *list);
+  int count = list == NULL ? -ENOMEM : clinux_process_list(list, CAPACITY);
+  bool runs = false, knows_us = false;
+  for (int i = 0; i < count && i < CAPACITY; i++) {
+    if (list[i].group == group && list[i].state != 'Z' && list[i].state != 'X') runs = true;
+    if (list[i].pid == getpid() && strcmp(list[i].name, "supervisor-file") == 0) knows_us = true;
+  }
+  free(list);
+  // Where it cannot be told (no /proc, or another namespace's), they count as running.
+  return runs || !knows_us || count > CAPACITY;
+}
+
+static void end_guarded_groups(void) {
+  for (int i = 0; i < guarded_count; i++) kill(-guarded[i], SIGKILL);
+  for (int i = 0; i < guarded_count; i++) {
+    // Not our children: nobody tells us of their end, so ask.
+    while (kill(-guarded[i], SIGKILL) == 0 && group_runs(guarded[i])) {
+      struct timespec pause = {0, 2000000};
+      nanosleep(&pause, NULL);
+    }
+  }
+}
+
+int clinux_file_helper_main(int socket_fd, const void *unused) {
+  (void)unused;
+  peer = socket_fd;
+  lock_count = 0;
+  guarded_count = 0;
+  data = malloc(CLINUX_FILE_LIMIT + 1);
+  if (data == NULL) return 1;
+  prctl(PR_SET_PDEATHSIG, (long)SIGKILL, 0L, 0L, 0L);
+  struct clinux_file_request request;
+  bool alive = true;
+  while (alive && receive(&request, sizeof request)) {
+    if (request.path_length >= MAX_PATH || request.data_length > CLINUX_FILE_LIMIT) return 1;
+    if (!receive(path, request.path_length) || !receive(data, request.data_length)) break;
+    path[request.path_length] = 0;
+    switch (request.operation) {
+      case CLINUX_FILE_READ: alive = read_file(); break;
+      case CLINUX_FILE_WRITE: alive = write_file(request.mode, request.data_length); break;
+      case CLINUX_FILE_DIRECTORY: alive = make_directory(request.mode); break;
+      case CLINUX_FILE_LOCK: alive = take_lock(request.mode, request.data_length); break;
+      case CLINUX_FILE_HOLDERS: {
+        long size = clinux_find_holders(path, data, CLINUX_FILE_LIMIT);
+        alive = size < 0 ? answer(CLINUX_FILE_HOLDERS, (int)-size, CLINUX_FILE_STAGE_READ, NULL, 0)
+                         : answer(CLINUX_FILE_HOLDERS, 0, 0, data, (size_t)size);
+        break;
+      }
+      case CLINUX_FILE_UNLOCK: alive = release_lock(); break;
+      case CLINUX_FILE_GUARD:
+        if (guarded_count < MAX_GUARDED) guarded[guarded_count++] = (int)request.mode;
+        break;
+      case CLINUX_FILE_UNGUARD:
+        for (int i = 0; i < guarded_count; i++) {
+          if (guarded[i] == (int)request.mode) guarded[i--] = guarded[--guarded_count];
+        }
+        break;
+      default: return 1;
+    }
+  }
+  if (lock_count > 0) end_guarded_groups();
+  return 0;
+}

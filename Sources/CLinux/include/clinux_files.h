@@ -1,0 +1,68 @@
+#ifndef CLINUX_FILES_H
+#define CLINUX_FILES_H
+
+#include <stdint.h>
+
+// PID 1 never opens a file that may lie on a dead mount. It starts a file helper (clinux_fork_helper with
+// clinux_file_helper_main), which does that for it, answers over a socket, holds the locks, and, should PID 1
+// vanish, first ends the process groups it guards and only then lets the locks go.
+
+enum clinux_file_operation {
+  /// Reads a whole file of at most CLINUX_FILE_LIMIT bytes; never through a symbolic link.
+  CLINUX_FILE_READ = 1,
+  /// Replaces a file: written beside it, synced, renamed, directory synced.
+  CLINUX_FILE_WRITE = 2,
+  /// Makes a directory and its missing parents, and refuses one that somebody else could swap (see reply stages).
+  CLINUX_FILE_DIRECTORY = 3,
+  /// Locks a file exclusively with flock(2), making it when missing. Answers at once, with EWOULDBLOCK and the
+  /// file's content when another process has it; in that case a second answer follows when the lock is ours.
+  /// `data` becomes the file's content while it is held, so that others can say whom they wait for.
+  CLINUX_FILE_LOCK = 4,
+  CLINUX_FILE_UNLOCK = 5,
+  /// `mode` is a process group to end before any lock may go, should PID 1 vanish.
+  CLINUX_FILE_GUARD = 6,
+  CLINUX_FILE_UNGUARD = 7,
+  /// Finds the processes that hold something at or below `path`: working directory, root, program, open file, mapped
+  /// file. Answers with one line each: `PID KIND TARGET`. Those whose /proc entries we may not read are left out.
+  CLINUX_FILE_HOLDERS = 8,
+};
+
+#define CLINUX_FILE_LIMIT (1u << 20)
+
+struct clinux_file_request {
+  uint32_t operation;
+  uint32_t mode;
+  uint32_t path_length;
+  uint32_t data_length;
+};
+
+enum clinux_file_stage {
+  CLINUX_FILE_STAGE_NONE = 0,
+  CLINUX_FILE_STAGE_OPEN,
+  CLINUX_FILE_STAGE_READ,
+  CLINUX_FILE_STAGE_WRITE,
+  CLINUX_FILE_STAGE_SYNC,
+  CLINUX_FILE_STAGE_RENAME,
+  CLINUX_FILE_STAGE_LOCK,
+  CLINUX_FILE_STAGE_MAKE_DIRECTORY,
+  /// The directory's name is a symbolic link.
+  CLINUX_FILE_STAGE_SYMLINK,
+  /// The parent is writable for all and the directory belongs neither to us nor to root.
+  CLINUX_FILE_STAGE_FOREIGN,
+  CLINUX_FILE_STAGE_TOO_LARGE,
+};
+
+struct clinux_file_reply {
+  uint32_t operation;
+  int32_t error;
+  uint32_t stage;
+  uint32_t data_length;
+};
+
+/// The search of CLINUX_FILE_HOLDERS: fills `out` with whole lines. Returns the length, or -errno.
+long clinux_find_holders(const char *_Nonnull path, char *_Nonnull out, unsigned long capacity);
+
+/// The helper's body. Ends when the socket closes.
+int clinux_file_helper_main(int socket_fd, const void *_Nullable unused);
+
+#endif

@@ -1,0 +1,58 @@
+import ArgumentParser
+import CLinux
+import Glibc
+import Processes
+import Settings
+
+/// `supervisor settings check|show`.
+struct SettingsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "settings",
+    abstract: "Check the settings, or show what is in effect and where it comes from.",
+    subcommands: [Check.self, Show.self])
+
+  struct FileOption: ParsableArguments {
+    @Option(name: .customLong("settings"), help: "The settings file.")
+    var file: String?
+
+    func load() -> SettingsOutcome {
+      let environment = ProcessEnvironment(vector: clinux_environment_vector())
+      return SettingsLoader.load(
+        path: file, environment: { environment.value(of: $0).map { "\($0)" } },
+        environmentNames: environment.names)
+    }
+  }
+
+  struct Check: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Report every error at once; exit code 78 if there is one.")
+    @OptionGroup var option: FileOption
+
+    func run() throws {
+      switch option.load() {
+      case .failure(let findings):
+        for finding in findings { print(finding) }
+        throw ArgumentParser.ExitCode(ExitCode.configuration)
+      case .settings(let settings, let notes):
+        for finding in notes { print(finding) }
+        print("\(settings.file ?? "no settings file: the defaults"): good")
+      }
+    }
+  }
+
+  struct Show: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print each value with its origin; secrets are masked.")
+    @OptionGroup var option: FileOption
+
+    func run() throws {
+      switch option.load() {
+      case .failure(let findings):
+        for finding in findings { print(finding) }
+        throw ArgumentParser.ExitCode(ExitCode.configuration)
+      case .settings(let settings, _):
+        for (key, value, origin) in settings.rendered() { print("\(key): \(value)  (\(origin))") }
+      }
+    }
+  }
+}

@@ -1,0 +1,245 @@
+import Checks
+import Control
+import EventLoop
+import Journal
+import Phases
+import Processes
+
+/// The life of `supervisor run` (design: early services → infrastructure → node → running → draining → stopped), as
+/// one synchronous value: events in, effects out, time as an input.
+///
+/// It performs nothing. The loop's side (`Supervision`) feeds it and carries its effects out in order; tests feed it
+/// by hand.
+public struct Lifecycle: Sendable {
+  /// What happens to it.
+  public enum Event: Sendable {
+    /// Settings and preflight are done.
+    case begin
+    /// Signals that arrived together.
+    case signals([ReceivedSignal])
+    /// Of one process or step command.
+    case process(ProcessID, SupervisedProcess.Event)
+    /// Of one health check.
+    case health(ProcessID, ServiceHealth.Event)
+    /// Of the infrastructure phase.
+    case infrastructure(InfrastructurePhase.Event)
+    /// Of the node phase.
+    case node(NodePhase.Event)
+    /// The answer to `sweep`: so many processes below us are none of ours.
+    case strays(Int)
+    /// The answer to `findStrays` and to `checkStrays`: these are there.
+    case straysFound(ProcessID, [CInt])
+    /// Some child has ended: whoever waits for a group, or for strays, looks again.
+    case childrenChanged
+    /// A timer of the life cycle itself.
+    case timer(TimerName)
+    /// Somebody asked over the control socket; the answer is in `controlOutcome`.
+    case control(ControlRequest)
+  }
+
+  /// What is to be done.
+  public enum Effect: Sendable, Equatable {
+    /// For one process or step command; `command` of a step comes with `spawn`.
+    case process(ProcessID, SupervisedProcess.Effect)
+    /// Look whether anybody is left in the process's group; answer with `groupLooked`.
+    case lookAtGroup(ProcessID)
+    /// Which command of a step the next `spawn` is for.
+    case command(ProcessID, StepCommand)
+    /// For one health check.
+    case health(ProcessID, ServiceHealth.Effect)
+    /// Of the infrastructure phase; commands come as `process`.
+    case infrastructure(InfrastructurePhase.Effect)
+    /// Of the node phase; commands come as `process`.
+    case node(NodePhase.Effect)
+    /// Count the processes below us that are none of ours, send them these signals first; answer with `strays`.
+    case sweep([Signal])
+    /// Find the processes that left this one's group; answer with `straysFound`.
+    case findStrays(ProcessID)
+    /// Which of these are still there? Answer with `straysFound`.
+    case checkStrays(ProcessID, [CInt])
+    /// Send these signals to these processes, which are strays of this one.
+    case signalStrays(ProcessID, [CInt], [Signal])
+    /// Send a signal to the app's leader.
+    case forward(Signal)
+    /// Feed `timer` at this time; replaces an earlier wish of the same name.
+    case schedule(TimerName, MonotonicInstant)
+    /// The timer is not wanted any more.
+    case unschedule(TimerName)
+    /// A line for people.
+    case log(LogLevel, String)
+    /// Another stage has begun.
+    case stage(Snapshot.Stage)
+    /// End this program.
+    case exit(Ending)
+  }
+
+  /// The life cycle's own timers.
+  public enum TimerName: Hashable, Sendable {
+    /// The drain delay.
+    case drain
+    /// Patience with strays at the end of the stop.
+    case sweep
+    /// Patience with the strays of one process.
+    case strays(ProcessID)
+    /// An early service must be healthy by then.
+    case earlyService
+    /// The end of the stop budget.
+    case budget
+  }
+
+  /// How this program ends.
+  public struct Ending: Sendable, Equatable {
+    /// The exit code.
+    public var code: Int32
+    /// A stable word, since an app may use any number itself.
+    public var reason: String
+    /// One sentence.
+    public var text: String
+  }
+
+  /// Whether the stop was asked for, and how.
+  struct StopState: Sendable {
+    var requestedBy: Signal?
+    var requestedAt: MonotonicInstant
+    var escalations = 0
+    var lastSignalAt: MonotonicInstant
+    var deadline: MonotonicInstant
+    /// Still to stop, the next one last.
+    var queue: [ProcessID] = []
+    var current: ProcessID?
+    var isSweeping = false
+    var sweepStep = 0
+    /// Whether the budget is spent.
+    var isOverdue = false
+    var drains = false
+  }
+
+  let plan: LifecyclePlan
+  /// Where it is.
+  public internal(set) var stage = Snapshot.Stage.preflight
+  var processes: [ProcessID: SupervisedProcess] = [:]
+  var healths: [ProcessID: ServiceHealth] = [:]
+  var hunts: [ProcessID: StrayHunt] = [:]
+  /// Commands that are killed without grace; so is what they left behind.
+  var hurriedCommands: Set<ProcessID> = []
+  var startOrder: [ProcessID] = []
+  var earlyQueue: [ProcessID] = []
+  var infrastructure: InfrastructurePhase
+  var node: NodePhase
+  var infrastructureView: PhaseView
+  var nodeView: PhaseView
+  var stop: StopState?
+  var ending: Ending?
+  var appHasRun = false
+  var startupIsComplete = false
+  var droppedSignals: Set<Signal> = []
+  /// What became of the last `control` event.
+  public internal(set) var controlOutcome = ControlOutcome.refused("nothing was asked")
+
+  /// A life that has not begun.
+  /// - Parameter wallClock: Unix time in nanoseconds.
+  public init(plan: LifecyclePlan, wallClock: @escaping @Sendable () -> UInt64) {
+    self.plan = plan
+    infrastructure = InfrastructurePhase(
+      runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner, timeout: plan.timeout,
+      maximumWait: plan.maximumWait, wallClock: wallClock)
+    infrastructure.pollInterval = plan.pollInterval
+    node = NodePhase(runID: plan.runID, steps: plan.node.map(\.phase), timeout: plan.timeout)
+    infrastructureView = PhaseView(name: "infrastructure", steps: plan.infrastructure.map(\.phase.name))
+    nodeView = PhaseView(name: "node", steps: plan.node.map(\.phase.name))
+    add(.app, plan.app, salt: 0)
+    for (index, service) in plan.services.enumerated() {
+      add(.service(index), service, salt: UInt64(index) + 1)
+    }
+  }
+
+  private mutating func add(_ id: ProcessID, _ process: LifecyclePlan.Process, salt: UInt64) {
+    processes[id] = SupervisedProcess(
+      restartPolicy: process.restart, stopPolicy: process.stop, seed: plan.seed &+ salt)
+    healths[id] = ServiceHealth(definition: process.check)
+  }
+
+  /// The next step.
+  public mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
+    if stage == .stopped { return [] }
+    switch event {
+    case .begin: return begin(at: now)
+    case .signals(let batch): return batch.flatMap { received($0, at: now) }
+    case .process(let id, let event): return feed(id, event, at: now)
+    case .health(let id, let event): return feedHealth(id, event, at: now)
+    case .infrastructure(let event): return feedInfrastructure(event, at: now)
+    case .node(let event): return feedNode(event, at: now)
+    case .strays(let count): return strays(count, at: now)
+    case .straysFound(let id, let pids): return straysFound(id, pids, at: now)
+    case .childrenChanged: return childrenChanged(at: now)
+    case .timer(let name): return timer(name, at: now)
+    case .control(let request):
+      let (outcome, effects) = control(request, at: now)
+      controlOutcome = outcome
+      return effects
+    }
+  }
+
+  private mutating func begin(at now: MonotonicInstant) -> [Effect] {
+    // A stop may have come first.
+    guard stage == .preflight, stop == nil else { return [] }
+    earlyQueue = plan.services.indices.filter { plan.services[$0].startsEarly }.map { .service($0) }
+    if earlyQueue.isEmpty { return beginInfrastructure(at: now) }
+    return enter(.earlyServices) + startNextEarlyService(at: now)
+  }
+
+  mutating func enter(_ next: Snapshot.Stage) -> [Effect] {
+    stage = next
+    return [.stage(next)]
+  }
+
+  mutating func startNextEarlyService(at now: MonotonicInstant) -> [Effect] {
+    guard let next = earlyQueue.first else {
+      return [.unschedule(.earlyService)] + beginInfrastructure(at: now)
+    }
+    let deadline: [Effect] = plan.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
+    startOrder.append(next)
+    return deadline + feed(next, .start, at: now)
+  }
+
+  /// App and services, once both phases are done: services first, so that the app stops before what it may need.
+  mutating func beginRunning(at now: MonotonicInstant) -> [Effect] {
+    var effects = enter(.running)
+    let order =
+      plan.services.indices.filter { !plan.services[$0].startsEarly }.map { ProcessID.service($0) } + [.app]
+    for id in order {
+      startOrder.append(id)
+      effects += feed(id, .start, at: now)
+      if stage != .running { break }
+    }
+    return effects
+  }
+
+  private mutating func timer(_ name: TimerName, at now: MonotonicInstant) -> [Effect] {
+    switch name {
+    case .drain: return stop?.drains == true ? stopProcesses(at: now) : []
+    case .sweep: return sweepTimer(at: now)
+    case .strays(let id): return strayTimer(id, at: now)
+    case .budget: return budgetSpent(at: now)
+    case .earlyService:
+      guard stage == .earlyServices, let id = earlyQueue.first else { return [] }
+      let text = "\(plan.name(id)) did not become healthy within \(plan.timeout?.readable ?? "its time")"
+      return end(Ending(code: 69, reason: "early_service_unhealthy", text: text), at: now)
+    }
+  }
+}
+
+/// How important a line is.
+public enum LogLevel: Int, Sendable, Comparable {
+  /// For those who look for a fault in us.
+  case debug
+  /// What happened.
+  case info
+  /// What somebody should look at.
+  case warning
+  /// Why something did not go on.
+  case error
+
+  /// Less important comes first.
+  public static func < (left: LogLevel, right: LogLevel) -> Bool { left.rawValue < right.rawValue }
+}

@@ -1,0 +1,98 @@
+import CLinux
+import Checks
+import EventLoop
+import Glibc
+import Journal
+import Processes
+
+extension Supervision {
+  func perform(_ effect: SupervisedProcess.Effect, of id: ProcessID) {
+    switch effect {
+    case .spawn(let incarnation): spawn(id, incarnation)
+    case .signalLeader(let signal): send(signal, to: id)
+    case .signalGroup(let signal):
+      if let group = lifecycle.group(of: id) { table.signalGroup(group, signal) }
+    case .schedule(let deadline):
+      schedule(.process(id), at: deadline) { [weak self] in self?.submit(.process(id, .timer)) }
+    case .unschedule: unschedule(.process(id))
+    case .stopped, .willRestart, .ended: break
+    }
+  }
+
+  private func image(of id: ProcessID) -> ProcessImage? {
+    switch id {
+    case .app, .service: return launch.processes[id]
+    case .infrastructureStep, .nodeStep:
+      return commands[id] == .check ? launch.checks[id] : launch.steps[id]
+    }
+  }
+
+  private func spawn(_ id: ProcessID, _ incarnation: Int) {
+    guard let image = image(of: id) else { return }
+    // What arrives about an earlier incarnation is dropped here. A step's command is a new process value each time,
+    // but never before the last one is gone.
+    let isCurrent = { [weak self] () -> Bool in self?.lifecycle.incarnation(of: id) == incarnation }
+    do throws(SpawnFailure) {
+      var group: CInt = 0
+      let pid = try table.spawn(
+        image,
+        started: { [weak self] failure in
+          // Its end is told to nobody: this is all that is heard of it.
+          if failure != nil { self?.unguard(id, group) }
+          guard isCurrent() else { return }
+          self?.submit(.process(id, failure.map { .startFailed($0) } ?? .started))
+        },
+        ended: { [weak self] status in
+          guard let self else { return }
+          let groupIsEmpty = !table.groupExists(group)
+          if groupIsEmpty { unguard(id, group) }
+          guard isCurrent() else { return }
+          if status == .signaled(.kill) { explainKill(of: lifecycle.name(of: id)) }
+          submit(.process(id, .ended(status, groupIsEmpty: groupIsEmpty)))
+        })
+      group = pid
+      guardGroup(id, pid)
+      submit(.process(id, .spawned(pid: pid)))
+    } catch {
+      explainShortage(error)
+      submit(.process(id, .startFailed(error)))
+    }
+  }
+
+  // MARK: Health
+
+  func perform(_ effect: ServiceHealth.Effect, of id: ProcessID) {
+    switch effect {
+    case .probe(let run, let timeout): probe(id, run, timeout)
+    case .cancelProbe(let run):
+      guard let probe = probes[id], probe.run == run else { return }
+      probes[id] = nil
+      probe.handle.cancel()
+    case .scheduleTimer(let deadline):
+      schedule(.health(id), at: deadline) { [weak self] in self?.submit(.health(id, .timer)) }
+    case .cancelTimer: unschedule(.health(id))
+    case .changed: break
+    }
+  }
+
+  private func probe(_ id: ProcessID, _ run: ServiceHealth.Run, _ timeout: Duration) {
+    guard let method = lifecycle.checkMethod(of: id) else { return }
+    let report = { [weak self] (outcome: CheckOutcome) -> Void in
+      if self?.probes[id]?.run == run { self?.probes[id] = nil }
+      self?.submit(.health(id, .result(run, outcome)))
+    }
+    let handle: any ProbeHandle
+    switch method {
+    case .http(let target):
+      handle = HTTPProbe.start(loop: loop, target: target, timeout: timeout, completion: report)
+    case .tcp(let endpoint):
+      handle = TCPProbe.start(loop: loop, address: endpoint, timeout: timeout, completion: report)
+    case .exec(let command):
+      guard let process = launch.processes[id] else { return }
+      handle = ExecProbe.start(
+        loop: loop, table: table, image: Planner.checkImage(command, of: process), timeout: timeout,
+        completion: report)
+    }
+    probes[id] = (run, handle)
+  }
+}

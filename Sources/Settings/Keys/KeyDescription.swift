@@ -1,0 +1,99 @@
+/// What a key's value looks like.
+public enum ValueType: Sendable, Equatable {
+  /// What a text must look like.
+  public enum TextRule: Sendable, Equatable {
+    /// Any text.
+    case any
+    /// Printable, not longer than 200 bytes.
+    case label
+    /// A path.
+    case path
+    /// A path that starts with `/`.
+    case absolutePath
+    /// A user, with or without a group: `www`, `1000`, `www:www`.
+    case user
+  }
+
+  /// Text.
+  case text(TextRule)
+  /// A duration of at least `minimum`, or one of some words.
+  case duration(atLeast: Duration, words: [String])
+  /// `true` or `false`.
+  case boolean
+  /// A whole number.
+  case integer(ClosedRange<Int>)
+  /// A number.
+  case number(ClosedRange<Double>)
+  /// A size in bytes.
+  case size
+  /// One of some words; `later` are known words this version cannot do yet, with what they wait for.
+  case choice([String], later: [String: String])
+  /// A list, or a string for the shell.
+  case command
+  /// A signal that a process can be sent.
+  case signal
+  /// Where to listen.
+  case listenAddress
+  /// A URL for an http check.
+  case httpTarget
+  /// A host and port for a tcp check.
+  case tcpTarget
+  /// A file mode mask, octal.
+  case umask
+  /// A list of exit codes.
+  case exitCodes
+  /// A list of texts.
+  case texts
+  /// A map of variables.
+  case environment
+  /// A map of resource limits.
+  case limits
+  /// A map from a signal to a signal or `drop`.
+  case signalMap
+  /// Something only later versions read.
+  case opaque
+}
+
+/// Whether this version acts on a key.
+public enum Availability: Sendable, Equatable {
+  /// It does.
+  case now
+  /// It will; the text names the piece of work it comes with.
+  case later(String)
+  /// The key exists elsewhere, but makes no sense here; the text says why.
+  case misplaced(String)
+}
+
+/// One row of the table of keys.
+public struct KeyDescription: Sendable, Equatable {
+  /// The path; `*` stands for a name, `[]` for an item of a list.
+  public var path: String
+  /// What the value looks like.
+  public var type: ValueType
+  /// The default as it would be written in a file; nil for none.
+  public var defaultText: String?
+  /// One line for the reference.
+  public var summary: String
+  /// Whether the value must never be shown.
+  public var isSecret: Bool
+  /// Whether this version acts on it.
+  public var availability: Availability
+
+  /// Whether the path has neither names nor items in it.
+  public var hasFixedPath: Bool { !path.contains("*") && !path.hasPart("[]") }
+
+  /// The environment variable that sets it: for scalars with a fixed path.
+  public var environmentName: String? {
+    guard hasFixedPath, isScalar else { return nil }
+    return "SUPERVISOR_" + path.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
+  }
+
+  private var isScalar: Bool {
+    switch type {
+    case .text, .duration, .boolean, .integer, .number, .size, .choice, .signal, .listenAddress, .httpTarget,
+      .tcpTarget, .umask:
+      if case .misplaced = availability { false } else { true }
+    case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .opaque: false
+    }
+  }
+}

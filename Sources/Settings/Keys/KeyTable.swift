@@ -1,0 +1,137 @@
+/// Every key there is: the parser, `settings show` and the reference are made from this table.
+public enum KeyTable {
+  /// The rows, in the order in which they are shown.
+  public static let keys: [KeyDescription] =
+    general + coordination + phases + process(app: true) + process(app: false) + hooks + litefs + page
+
+  /// The rows by path.
+  static let byPath: [String: KeyDescription] = Dictionary(
+    keys.map { ($0.path, $0) }, uniquingKeysWith: { first, _ in first })
+
+  /// The rows that a variable can set, with its name.
+  static let settable: [(key: KeyDescription, variable: String)] = keys.compactMap { key in
+    key.environmentName.map { (key, $0) }
+  }
+
+  static func key(
+    _ path: String, _ type: ValueType, default defaultText: String? = nil, _ summary: String,
+    secret: Bool = false,
+    _ availability: Availability = .now
+  ) -> KeyDescription {
+    KeyDescription(
+      path: path, type: type, defaultText: defaultText, summary: summary, isSecret: secret,
+      availability: availability)
+  }
+
+  // Short names keep a row in a line.
+  static let anyText = ValueType.text(.any)
+  static let label = ValueType.text(.label)
+  static let path = ValueType.text(.path)
+  static let absolutePath = ValueType.text(.absolutePath)
+  static let duration = ValueType.duration(atLeast: .zero, words: [])
+  static let positiveDuration = ValueType.duration(atLeast: .nanoseconds(1), words: [])
+  static func durationOr(_ words: String...) -> ValueType {
+    .duration(atLeast: .nanoseconds(1), words: words)
+  }
+  static func choice(_ words: String..., later: [String: String] = [:]) -> ValueType {
+    .choice(words, later: later)
+  }
+
+  // What later keys wait for.
+  static let liteFSWork = "LiteFS support"
+  static let postgresWork = "the PostgreSQL backend"
+  static let redisWork = "the Redis backend"
+  static let djangoWork = "the Django preset"
+  static let graphWork = "the step graph"
+  static let waitWork = "dependency waits"
+  static let roleWork = "roles"
+  static let notifyWork = "sd_notify support"
+  static let captureWork = "log capture"
+
+  private static let general: [KeyDescription] = [
+    key("run_id", label, "the release: readiness, ledger and markers are versioned by it"),
+    key("timeout", duration, default: "300s", "how long to wait for lock or readiness without progress"),
+    key("max_wait", durationOr("none"), default: "none", "how long to wait for lock or readiness at all"),
+    key(
+      "stop_timeout", .duration(atLeast: .zero, words: ["auto"]), default: "auto",
+      "budget of the whole stop; auto: 4.5s on Fly, 28s on Kubernetes, else 9.5s"),
+    key("run_dir", absolutePath, "private directory: control socket, role file"),
+    key("state_dir", absolutePath, "shareable directory: file lock, readiness, ledger"),
+    key("include", .texts, "globs of fragments to merge", .later("fragments")),
+    key("environment", .environment, "for every child"),
+    key("clear_environment", .boolean, default: "false", "children do not inherit our environment"),
+    key("wait_for", .opaque, "dependencies to wait for, on every node", .later(waitWork)),
+    key(
+      "framework.name", choice("none", later: ["auto": djangoWork, "django": djangoWork]), default: "none",
+      "the framework whose steps are made by themselves"),
+    key("framework.python", path, "the interpreter", .later(djangoWork)),
+    key("framework.settings_module", anyText, "DJANGO_SETTINGS_MODULE", .later(djangoWork)),
+    key("framework.databases", .texts, "aliases to migrate", .later(djangoWork)),
+  ]
+
+  private static let backends = ["postgres": postgresWork, "litefs": liteFSWork]
+
+  private static let coordination: [KeyDescription] = [
+    key("coordination.project", label, "namespace in a shared backend", .later("shared backends")),
+    key("coordination.lock", .choice(["file"], later: backends), default: "file", "where the lock is"),
+    key(
+      "coordination.readiness",
+      .choice(["file"], later: backends.merging(["redis": redisWork], uniquingKeysWith: { $1 })),
+      default: "file",
+      "where release readiness and ledger are"),
+    key(
+      "coordination.readiness_key_prefix", anyText, default: "autoinit:ready", "prefix in Redis",
+      .later(redisWork)),
+    key(
+      "coordination.readiness_ttl", positiveDuration, default: "24h", "life of the key in Redis",
+      .later(redisWork)),
+    key(
+      "coordination.retry_after", duration, default: "10s",
+      "pause after a failure, doubled by each further one", .later("failure and retry between nodes")),
+    key(
+      "coordination.takeover_delay", duration, default: "3s", "pause before taking over a claim",
+      .later(postgresWork)),
+    key(
+      "coordination.poll_interval", positiveDuration, default: "1s", "how often waiters look by themselves"),
+    key("coordination.postgres.url", anyText, "connection string", secret: true, .later(postgresWork)),
+    key("coordination.postgres.url_file", path, "file with the connection string", .later(postgresWork)),
+    key(
+      "coordination.postgres.schema", anyText, default: "public", "schema of our tables", .later(postgresWork)
+    ),
+    key(
+      "coordination.postgres.table", anyText, default: "supervisor", "prefix of our tables",
+      .later(postgresWork)),
+    key("coordination.redis.url", anyText, "redis:// or rediss:// URL", secret: true, .later(redisWork)),
+    key("coordination.redis.url_file", path, "file with the URL", .later(redisWork)),
+  ]
+
+  private static let phases: [KeyDescription] =
+    [
+      key("infrastructure.parallelism", .integer(1...64), default: "1", "steps at a time", .later(graphWork)),
+      key(
+        "infrastructure.on_failure", choice("finish", "stop"), default: "finish", "what running steps do then"
+      ),
+    ] + step("infrastructure.steps[]", isNode: false)
+    + [
+      key(
+        "node.marker_dir", absolutePath, default: "/tmp/autoinit", "where the marker and the node's lock are"),
+      key("node.fatal_on_error", .boolean, default: "false", "a failed node step ends the start"),
+    ] + step("node.steps[]", isNode: true)
+
+  private static let page: [KeyDescription] = [
+    key("health.listen", .listenAddress, default: "127.0.0.1:8686", "where the health page listens"),
+    key(
+      "health.drain_delay", duration, default: "0s", "how long to stay up, not ready, before a requested stop"
+    ),
+    key("health.compat", .boolean, default: "false", "django-litefs's three paths too", .later(liteFSWork)),
+    key(
+      "log.format", choice("text", later: ["json": captureWork]), default: "text", "how our own lines look"),
+    key(
+      "log.level", choice("debug", "info", "warning", "error"), default: "info",
+      "the least important line written"),
+    key("log.prefix", .boolean, default: "false", "the process's name before each line", .later(captureWork)),
+    key("log.timestamps", .boolean, default: "true", "the time before our own lines"),
+    key(
+      "log.capture", .boolean, default: "false", "keep the last output of each process", .later(captureWork)),
+  ]
+}

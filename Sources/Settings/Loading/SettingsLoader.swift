@@ -1,0 +1,107 @@
+/// What loading the settings came to.
+public enum SettingsOutcome: Sendable, Equatable {
+  /// They can be used. The notes are warnings and notes.
+  case settings(EffectiveSettings, notes: [Diagnostic])
+  /// They cannot; everything that was found, errors and warnings.
+  case failure([Diagnostic])
+}
+
+/// Reads, expands and checks the settings, and merges flags, variables, the file and the defaults.
+public enum SettingsLoader {
+  /// Variables with our prefix that set no key.
+  static let otherVariables: Set<String> = [
+    "SUPERVISOR_SETTINGS", "SUPERVISOR_PHASE", "SUPERVISOR_ROLE", "SUPERVISOR_PRIMARY",
+    "SUPERVISOR_ROLE_FILE",
+    "SUPERVISOR_OUTPUT",
+  ]
+
+  /// Finds the file, reads it and makes the settings. Reads nothing but that file and `environment`.
+  ///
+  /// - Parameters:
+  ///   - path: the value of `--settings`; nil or empty when it was not given.
+  ///   - overrides: values of flags by key, such as `["run_id": "v7", "node.fatal_on_error": "true"]`; an empty
+  ///     value counts as not given.
+  ///   - environment: looks an environment variable up; nil when it is not set.
+  ///   - environmentNames: the names of all variables, to find `SUPERVISOR_*` ones that mean nothing.
+  ///   - searchPaths: where to look when neither flag nor variable names a file.
+  public static func load(
+    path: String? = nil, overrides: [String: String] = [:], environment: @escaping (String) -> String?,
+    environmentNames: [String] = [], searchPaths: [String] = ["./supervisor.yml", "/etc/supervisor.yml"]
+  ) -> SettingsOutcome {
+    let found: SettingsFile.Found?
+    do throws(Diagnostic) {
+      found = try SettingsFile.find(
+        named: path, variable: environment("SUPERVISOR_SETTINGS"), searchPaths: searchPaths)
+    } catch {
+      return .failure([error])
+    }
+    return load(
+      bytes: found?.bytes ?? [], file: found.map(\.path), overrides: overrides, environment: environment,
+      environmentNames: environmentNames)
+  }
+
+  /// Makes the settings from a file's content, see `load(path:)`.
+  ///
+  /// - Parameters:
+  ///   - bytes: the content.
+  ///   - file: the name to use in messages; nil when there is no file.
+  public static func load(
+    bytes: [UInt8], file: String?, overrides: [String: String] = [:],
+    environment: @escaping (String) -> String?,
+    environmentNames: [String] = []
+  ) -> SettingsOutcome {
+    var resolver = Resolver(lookup: environment)
+    var diagnostics = notes(about: environmentNames)
+    diagnostics += override(&resolver, overrides: overrides, environment: environment)
+    do throws(Diagnostic) {
+      if let root = try YAMLReader.read(bytes, file: file.map(shortened) ?? "") { resolver.read(root) }
+    } catch {
+      // What a broken file would have set is not known, so checks across keys would only mislead.
+      return .failure((diagnostics + resolver.resolution.diagnostics + [error]).asReport())
+    }
+    var assembly = Assembly(resolver.resolution, lookup: environment)
+    let settings = assembly.settings(file: file)
+    diagnostics += resolver.resolution.diagnostics + assembly.problems
+    let report = diagnostics.asReport()
+    return diagnostics.contains { $0.severity == .error }
+      ? .failure(report) : .settings(settings, notes: report)
+  }
+
+  /// `./supervisor.yml` is shown without its `./`.
+  private static func shortened(_ path: String) -> String {
+    path.hasPrefix("./") ? String(path.dropFirst(2)) : path
+  }
+
+  /// Applies flags and variables; the result are errors about flags that are no keys.
+  private static func override(
+    _ resolver: inout Resolver, overrides: [String: String], environment: (String) -> String?
+  ) -> [Diagnostic] {
+    for (key, name) in KeyTable.settable {
+      let words = key.path.split { $0 == "." }.last ?? ""
+      let flag = "--" + String(words.map { $0 == "_" ? "-" : $0 })
+      if let text = overrides[key.path], !text.isEmpty {
+        resolver.override(key, with: text, origin: .flag(flag))
+      } else if let text = environment(name), !text.isEmpty {
+        resolver.override(key, with: text, origin: .environment(name))
+      }
+    }
+    return overrides.keys.filter { KeyTable.byPath[$0]?.environmentName == nil }.sorted().map { key in
+      Diagnostic(.error, at: nil, key: key, "no key of this name can be set by a flag")
+    }
+  }
+
+  /// Kubernetes makes variables from names of services, so an unknown one is no error.
+  private static func notes(about names: [String]) -> [Diagnostic] {
+    let prefix = "SUPERVISOR_"
+    guard names.contains(where: { $0.hasPrefix(prefix) }) else { return [] }
+    let known = Set(KeyTable.settable.map(\.variable)).union(otherVariables)
+    // Compared without what all have in common, or everything would be near.
+    let endings = known.sorted().map { String($0.dropFirst(prefix.count)) }
+    return Set(names).filter { $0.hasPrefix(prefix) && !known.contains($0) }.sorted().map { name in
+      let near = nearest(to: String(name.dropFirst(prefix.count)), among: endings)
+      return Diagnostic(
+        .note, at: .environment(printable(name)), "this variable sets nothing",
+        suggestion: near.map { "did you mean \(prefix)\($0)?" })
+    }
+  }
+}

@@ -1,0 +1,97 @@
+/// A piece of somebody's text for a message: printable, of bounded length, without the password of a URL.
+func printable(_ text: String, limit: Int = 60) -> String {
+  var result = ""
+  var count = 0
+  for scalar in maskingPasswords(in: text).unicodeScalars {
+    guard count < limit else { return result + "…" }
+    count += 1
+    switch scalar {
+    case "\n": result += "\\n"
+    case "\r": result += "\\r"
+    case "\t": result += "\\t"
+    default:
+      // C0, DEL, C1 and the characters that reorder or break lines would disturb a terminal.
+      let isUnsafe =
+        scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
+        || (0x2028...0x202E).contains(scalar.value)
+      result += isUnsafe ? "\\u{\(String(scalar.value, radix: 16))}" : String(scalar)
+    }
+  }
+  return result
+}
+
+/// `printable` in double quotes.
+func quoted(_ text: String) -> String { "\"\(printable(text))\"" }
+
+/// Replaces what stands between `://user:` and `@` by asterisks, everywhere in a text.
+func maskingPasswords(in text: String) -> String {
+  let bytes = Array(text.utf8)
+  var result: [UInt8] = []
+  var index = 0
+  while index < bytes.count {
+    guard bytes[index...].starts(with: "://".utf8) else {
+      result.append(bytes[index])
+      index += 1
+      continue
+    }
+    let start = index + 3
+    // The last '@' of the authority ends the user part: careless passwords contain '@' themselves.
+    let end = bytes[start...].firstIndex { [0x2F, 0x3F, 0x23, 0x20, 0x22].contains($0) } ?? bytes.count
+    result += bytes[index..<start]
+    index = start
+    if let at = bytes[start..<end].lastIndex(of: 0x40), let colon = bytes[start..<at].firstIndex(of: 0x3A) {
+      result += bytes[start...colon] + Array("****".utf8)
+      index = at
+    }
+  }
+  return String(decoding: result, as: UTF8.self)
+}
+
+/// The candidate that a typing error most likely meant, if one is near enough.
+///
+/// Near means few edits (a letter added, dropped, replaced, or two swapped): at most a third of the word, at
+/// most three.
+func nearest(to word: String, among candidates: [String]) -> String? {
+  let letters = Array(word.utf8)
+  guard !letters.isEmpty, letters.count <= 64 else { return nil }
+  var best: (word: String, distance: Int)?
+  for candidate in candidates {
+    let other = Array(candidate.utf8)
+    let bound = min(3, max(1, max(letters.count, other.count) / 3))
+    guard abs(other.count - letters.count) <= bound else { continue }
+    let distance = editDistance(letters, other)
+    if distance <= bound, distance < (best?.distance ?? .max) { best = (candidate, distance) }
+  }
+  return best?.word
+}
+
+/// Optimal string alignment distance: edits and swaps of neighbours count one each.
+private func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
+  var beforePrevious: [Int] = []
+  var previous = Array(0...right.count)
+  for row in left.indices {
+    var current = [row + 1]
+    for column in right.indices {
+      let cost = left[row] == right[column] ? 0 : 1
+      var distance = min(previous[column + 1] + 1, current[column] + 1, previous[column] + cost)
+      if row > 0, column > 0, left[row] == right[column - 1], left[row - 1] == right[column] {
+        distance = min(distance, beforePrevious[column - 1] + 1)
+      }
+      current.append(distance)
+    }
+    beforePrevious = previous
+    previous = current
+  }
+  return previous[right.count]
+}
+
+extension String {
+  /// Whether another text stands somewhere in this one. The `contains` for texts is the regular expression
+  /// library's, which is not worth its size here.
+  func hasPart(_ part: String) -> Bool {
+    let needle = Array(part.utf8)
+    let text = Array(utf8)
+    guard text.count >= needle.count else { return false }
+    return (0...(text.count - needle.count)).contains { text[$0...].starts(with: needle) }
+  }
+}

@@ -1,0 +1,110 @@
+import Testing
+
+@testable import Coordination
+
+struct ReleaseRecordTests {
+  /// Names that would break a format of fields and lines, if it were careless.
+  static let hostileNames = [
+    "migrate", "", "-", "--", "%", "%2D", "%zz", "a b", " ", "a\nend\n", "\r\n", "\u{0}", "\t", "end",
+    "run_id x", "e\u{301}tape", "\u{301}", "\u{FE0F}", "\u{200D}x", "日本語", "🇩🇪", "x\u{7F}y", "\u{85}", "~",
+    "/etc",
+  ]
+
+  static func full(_ name: String) -> ReleaseRecord {
+    var record = ReleaseRecord(runID: name)
+    record.claim = ReleaseRecord.Claim(
+      owner: name, attempt: 3, startedAt: 1, heartbeat: .max, step: name)
+    record.entries = [
+      ReleaseRecord.Entry(step: name, hash: "00ff", doneAt: 7),
+      ReleaseRecord.Entry(step: "b", hash: "1", doneAt: 8),
+    ]
+    record.failure = ReleaseRecord.Failure(attempt: 2, step: name, reason: name, failedAt: 9)
+    record.completedAt = 10
+    return record
+  }
+
+  @Test(arguments: hostileNames)
+  func `what is written is what is read, whatever the names`(name: String) throws {
+    let record = Self.full(name)
+    let read = try ReleaseRecord.decode(record.encoded(), runID: name)
+    #expect(read == record)
+    // Equal strings may differ in their bytes; ours may not.
+    #expect(read.claim.map { Array($0.step.utf8) } == Array(name.utf8))
+    #expect(read.failure.map { Array($0.reason.utf8) } == Array(name.utf8))
+  }
+
+  @Test func `an empty record is a record`() throws {
+    let record = ReleaseRecord(runID: "r1")
+    #expect(try ReleaseRecord.decode(record.encoded(), runID: "r1") == record)
+    #expect(String(decoding: record.encoded(), as: UTF8.self) == "supervisor-release 1\nrun_id r1\nend\n")
+  }
+
+  @Test(arguments: ["r1", "a b", "日本語", "end"])
+  func `a record cut short at any byte is damaged, never a shorter record`(name: String) {
+    let bytes = Self.full(name).encoded()
+    for length in 0..<bytes.count {
+      #expect(throws: ReleaseRecord.Damage.self, "cut at \(length)") {
+        try ReleaseRecord.decode(Array(bytes.prefix(length)), runID: name)
+      }
+    }
+  }
+
+  @Test func `a record with bytes behind its end is damaged`() {
+    let bytes = Self.full("r1").encoded()
+    for tail in ["x", "\n", "done a b 1\n", "end\nx"] {
+      #expect(throws: ReleaseRecord.Damage.self) {
+        try ReleaseRecord.decode(bytes + Array(tail.utf8), runID: "r1")
+      }
+    }
+  }
+
+  @Test(
+    arguments: [
+      ("supervisor-release 2\nanything\n", ReleaseRecord.Damage.future(version: "2")),
+      ("supervisor-release 10\nrun_id r1\nend\n", .future(version: "10")),
+      ("supervisor-release 1\nrun_id r2\nend\n", .foreign(runID: "r2")),
+      ("supervisor-release 1\nrun_id r%202\nend\n", .foreign(runID: "r 2")),
+      ("", .malformed(line: 1)),
+      ("\u{7F}ELF", .malformed(line: 1)),
+      ("supervisor-release 1\nrun_id r1\nclaim a b 1 1 -\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nclaim a 1 1 -\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\ndone a h 1\ndone a h -1\nend\n", .malformed(line: 4)),
+      ("supervisor-release 1\nrun_id r1\nfailed 1 a 1 b c\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\ncomplete soon\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id %4\nend\n", .malformed(line: 2)),
+      ("supervisor-release 1\nrun_id r1\nmystery 1\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\n\nend\n", .malformed(line: 3)),
+    ] as [(String, ReleaseRecord.Damage)])
+  func `what is not a record of ours says why`(text: String, expected: ReleaseRecord.Damage) {
+    #expect(throws: expected) { try ReleaseRecord.decode(Array(text.utf8), runID: "r1") }
+    #expect(!"\(expected)".isEmpty)
+  }
+
+  @Test func `a record without a run ID belongs to nobody`() {
+    #expect(throws: ReleaseRecord.Damage.self) {
+      try ReleaseRecord.decode(Array("supervisor-release 1\ncomplete 1\nend\n".utf8), runID: "r1")
+    }
+  }
+
+  @Test func `a single flipped bit never reads as complete when it was not`() throws {
+    var record = ReleaseRecord(runID: "r1")
+    record.claim = ReleaseRecord.Claim(owner: "n", attempt: 1, startedAt: 1, heartbeat: 1, step: "a")
+    let bytes = record.encoded()
+    for index in bytes.indices {
+      for bit in 0..<8 {
+        var broken = bytes
+        broken[index] ^= 1 << bit
+        let read = try? ReleaseRecord.decode(broken, runID: "r1")
+        #expect(read?.completedAt == nil)
+        #expect(read?.entries.isEmpty ?? true)
+      }
+    }
+  }
+
+  @Test func `a step counts as done only with the same definition`() {
+    let record = Self.full("a")
+    #expect(record.isDone("a", hash: "00ff"))
+    #expect(!record.isDone("a", hash: "00fe"))
+    #expect(!record.isDone("c", hash: "00ff"))
+  }
+}

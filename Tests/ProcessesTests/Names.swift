@@ -1,0 +1,4 @@
+import Processes
+
+// Swift Testing has one too.
+typealias ExitStatus = Processes.ExitStatus
