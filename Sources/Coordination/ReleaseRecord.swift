@@ -1,7 +1,4 @@
 /// The durable record of one run ID's infrastructure phase in the `file` backend: claim, ledger, failure, readiness.
-///
-/// A text file of one fact a line, so that a person can read it at night; it ends with the line `end`, so that a
-/// truncated one is never taken for a short one. Values are percent-escaped, times are Unix nanoseconds.
 public struct ReleaseRecord: Equatable, Sendable {
   /// Who has begun the phase.
   public struct Claim: Equatable, Sendable {
@@ -13,16 +10,35 @@ public struct ReleaseRecord: Equatable, Sendable {
     public var startedAt: UInt64
     /// Renewed while the owner works.
     public var heartbeat: UInt64
-    /// The step it is at; empty between steps.
-    public var step: String
+    /// The steps that were begun and have neither been recorded done nor given up.
+    public var running: [Running]
 
     /// A claim.
-    public init(owner: String, attempt: Int, startedAt: UInt64, heartbeat: UInt64, step: String) {
+    public init(
+      owner: String, attempt: Int, startedAt: UInt64, heartbeat: UInt64, running: [Running] = []
+    ) {
       self.owner = owner
       self.attempt = attempt
       self.startedAt = startedAt
       self.heartbeat = heartbeat
+      self.running = running
+    }
+  }
+
+  /// A step that is under way.
+  public struct Running: Equatable, Sendable {
+    /// Its name.
+    public var step: String
+    /// When it was begun.
+    public var startedAt: UInt64
+    /// When its present try must be over; nil when it has no timeout.
+    public var deadline: UInt64?
+
+    /// A step that is under way.
+    public init(step: String, startedAt: UInt64, deadline: UInt64? = nil) {
       self.step = step
+      self.startedAt = startedAt
+      self.deadline = deadline
     }
   }
 
@@ -34,17 +50,22 @@ public struct ReleaseRecord: Equatable, Sendable {
     public var hash: String
     /// When it was done.
     public var doneAt: UInt64
+    /// What it gave to later steps.
+    public var outputs: [StepOutput]
 
     /// An entry.
-    public init(step: String, hash: String, doneAt: UInt64) {
+    public init(step: String, hash: String, doneAt: UInt64, outputs: [StepOutput] = []) {
       self.step = step
       self.hash = hash
       self.doneAt = doneAt
+      self.outputs = outputs
     }
   }
 
   /// How the last try failed.
   public struct Failure: Equatable, Sendable {
+    /// How many tries have failed since the last success; the pause before the next one grows with it.
+    public var count: Int
     /// Which try.
     public var attempt: Int
     /// The step.
@@ -55,7 +76,8 @@ public struct ReleaseRecord: Equatable, Sendable {
     public var failedAt: UInt64
 
     /// A failure.
-    public init(attempt: Int, step: String, reason: String, failedAt: UInt64) {
+    public init(count: Int, attempt: Int, step: String, reason: String, failedAt: UInt64) {
+      self.count = count
       self.attempt = attempt
       self.step = step
       self.reason = reason
@@ -73,6 +95,8 @@ public struct ReleaseRecord: Equatable, Sendable {
   public var failure: Failure?
   /// When the phase was complete: release readiness.
   public var completedAt: UInt64?
+  /// Who declared the release ready by hand, so that there is no ledger for it; nil when the phase did.
+  public var declaredBy: String?
 
   /// An empty record.
   public init(runID: String) {
@@ -84,131 +108,20 @@ public struct ReleaseRecord: Equatable, Sendable {
     entries.contains { $0.step == step && $0.hash == hash }
   }
 
-  /// Why a record could not be read.
-  public enum Damage: Error, Equatable, Sendable, CustomStringConvertible {
-    /// Not one of our files, or cut short.
-    case malformed(line: Int)
-    /// Written by a later version.
-    case future(version: String)
-    /// Another run ID's.
-    case foreign(runID: String)
-
-    /// One sentence.
-    public var description: String {
-      switch self {
-      case .malformed(let line):
-        return "it is damaged at line \(line) (cut short, or not written by supervisor)"
-      case .future(let version): return "it has format \(version), which this version does not know"
-      case .foreign(let runID): return "it belongs to run ID \(runID)"
-      }
-    }
-  }
-
-  private static let title = "supervisor-release"
-  private static let version = "1"
-
-  /// The file's bytes.
-  public func encoded() -> [UInt8] {
-    var lines = ["\(Self.title) \(Self.version)", "run_id \(FieldEscape.escaped(runID))"]
-    if let claim {
-      let step = FieldEscape.escaped(claim.step)
-      lines.append(
-        "claim \(FieldEscape.escaped(claim.owner)) \(claim.attempt) \(claim.startedAt) \(claim.heartbeat) \(step)"
-      )
-    }
-    for entry in entries {
-      lines.append("done \(FieldEscape.escaped(entry.step)) \(entry.hash) \(entry.doneAt)")
-    }
-    if let failure {
-      let (step, reason) = (FieldEscape.escaped(failure.step), FieldEscape.escaped(failure.reason))
-      lines.append("failed \(failure.attempt) \(step) \(failure.failedAt) \(reason)")
-    }
-    if let completedAt { lines.append("complete \(completedAt)") }
-    return Array((lines + ["end", ""]).joined(separator: "\n").utf8)
-  }
-
-  /// Reads a record for `runID`.
-  public static func decode(_ bytes: [UInt8], runID: String) throws(Damage) -> ReleaseRecord {
-    // By bytes and not by characters: a name that begins with a combining mark would swallow the space before it.
-    let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-    let head = lines.first.map { String(decoding: $0, as: UTF8.self) } ?? ""
-    guard head.hasPrefix(title + " ") else { throw .malformed(line: 1) }
-    let found = head.dropFirst(title.count + 1)
-    guard found == version else { throw .future(version: String(found)) }
-    guard lines.count >= 4, lines[lines.count - 2].elementsEqual("end".utf8), lines[lines.count - 1].isEmpty
-    else { throw .malformed(line: lines.count) }
-    var record = ReleaseRecord(runID: runID)
-    for (index, line) in lines.dropFirst().dropLast(2).enumerated() {
-      let fields = line.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
-        .map { String(decoding: $0, as: UTF8.self) }
-      // The first fact is whose record this is.
-      guard index > 0 || fields.first == "run_id", try record.take(fields) else {
-        throw .malformed(line: index + 2)
-      }
-    }
-    return record
-  }
-
-  private mutating func take(_ fields: [String]) throws(Damage) -> Bool {
-    switch (fields.first ?? "", fields.count) {
-    case ("run_id", 2):
-      guard let name = FieldEscape.unescaped(fields[1]) else { return false }
-      guard name == runID else { throw .foreign(runID: name) }
-    case ("claim", 6):
-      guard let owner = FieldEscape.unescaped(fields[1]), let attempt = Int(fields[2]),
-        let started = UInt64(fields[3]), let heartbeat = UInt64(fields[4]),
-        let step = FieldEscape.unescaped(fields[5])
-      else { return false }
-      claim = Claim(owner: owner, attempt: attempt, startedAt: started, heartbeat: heartbeat, step: step)
-    case ("done", 4):
-      guard let step = FieldEscape.unescaped(fields[1]), let time = UInt64(fields[3]) else { return false }
-      entries.append(Entry(step: step, hash: fields[2], doneAt: time))
-    case ("failed", 5):
-      guard let attempt = Int(fields[1]), let step = FieldEscape.unescaped(fields[2]),
-        let time = UInt64(fields[3]),
-        let reason = FieldEscape.unescaped(fields[4])
-      else { return false }
-      failure = Failure(attempt: attempt, step: step, reason: reason, failedAt: time)
-    case ("complete", 2):
-      guard let time = UInt64(fields[1]) else { return false }
-      completedAt = time
-    default: return false
-    }
-    return true
-  }
+  /// Everything that steps gave to later ones, in the order in which they were done.
+  public var outputs: [StepOutput] { entries.flatMap(\.outputs) }
 }
 
-/// Keeps a value inside one field of one line: space, control characters and `%` become %XX; empty becomes `-`.
-enum FieldEscape {
-  static func escaped(_ text: String) -> String {
-    if text.isEmpty { return "-" }
-    if text == "-" { return "%2D" }
-    let digits = Array("0123456789ABCDEF".utf8)
-    var result: [UInt8] = []
-    for byte in text.utf8 {
-      if byte <= 0x20 || byte == 0x7f || byte == UInt8(ascii: "%") {
-        result += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-      } else {
-        result.append(byte)
-      }
-    }
-    return String(decoding: result, as: UTF8.self)
-  }
+/// A variable that a step gives to later ones by way of `$SUPERVISOR_OUTPUT`.
+public struct StepOutput: Equatable, Sendable {
+  /// Its name.
+  public var key: String
+  /// Its value.
+  public var value: String
 
-  static func unescaped(_ text: String) -> String? {
-    if text == "-" { return "" }
-    var result: [UInt8] = []
-    var bytes = Array(text.utf8)[...]
-    while let byte = bytes.popFirst() {
-      guard byte == UInt8(ascii: "%") else {
-        result.append(byte)
-        continue
-      }
-      let pair = String(decoding: bytes.prefix(2), as: UTF8.self)
-      guard bytes.count >= 2, let value = UInt8(pair, radix: 16) else { return nil }
-      result.append(value)
-      bytes = bytes.dropFirst(2)
-    }
-    return String(decoding: result, as: UTF8.self)
+  /// A variable.
+  public init(key: String, value: String) {
+    self.key = key
+    self.value = value
   }
 }

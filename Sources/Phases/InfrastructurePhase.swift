@@ -1,35 +1,42 @@
 import Coordination
 import EventLoop
 
-/// The infrastructure phase on this node, as decisions: readiness, lock, ledger, the steps in order, readiness.
+/// The infrastructure phase on this node, as decisions: readiness, lock, claim, ledger, the graph of steps, readiness.
 ///
 /// It performs nothing. Its owner reads and writes the record, holds the lock, runs the commands, and feeds back what
-/// happened. Order that the promise rests on: a step starts only while the lock is held and after the claim is
-/// written; a step is recorded done before the next one starts; readiness is written after the last record; the lock
-/// is released after the last command has ended.
+/// happened. Order that the promise rests on: a step starts only while the lock is held and after the claim that names
+/// it is durable; what needs it starts after its record is; readiness is written after the last record; the lock is
+/// released after the last command has ended.
+///
+/// The files: waiting for the lock or for another node, working under it, taking back what was done.
 public struct InfrastructurePhase: Sendable {
   /// What happens to it.
   public enum Event: Sendable {
-    /// Start; `wallClock` is Unix time in nanoseconds.
+    /// Start.
     case begin
     /// The record that was asked for; nil: there is none yet.
     case record(ReleaseRecord?)
-    /// The record cannot be read or written, or the lock not be taken: one sentence.
-    case storeFailed(String)
+    /// The record cannot be read or written.
+    case storeFailed(StoreFailure)
     /// Another process has the lock; what it wrote into it.
     case lockBusy(holder: String)
-    /// The lock is ours.
-    case lockHeld
-    /// The lock is not ours any more, though we did not release it.
+    /// The lock is ours. `leftBy` is whom it names as its holder, when that one did not give it back but vanished;
+    /// else empty.
+    case lockHeld(leftBy: String)
+    /// The lock cannot be taken.
+    case lockFailed(StoreFailure)
+    /// The lock is not ours any more, or not waited for any more, though we did not say so.
     case lockLost
-    /// What was to be written is durable.
+    /// What was to be written is durable; answers come in the order of the requests.
     case written
     /// The lock is released.
     case unlocked
-    /// A command of the current step ended.
-    case commandEnded(CommandResult)
-    /// The time of the last `schedule` has come.
+    /// A command of a step ended.
+    case commandEnded(step: Int, CommandResult)
+    /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.
     case timer
+    /// The time of the last `scheduleStep` of this step has come.
+    case stepTimer(step: Int)
     /// The time of the last `scheduleHeartbeat` has come.
     case heartbeat
     /// The supervisor stops.
@@ -42,28 +49,36 @@ public struct InfrastructurePhase: Sendable {
     case read
     /// Make the record durable; answer with `written` or `storeFailed`.
     case write(ReleaseRecord)
-    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `storeFailed`.
+    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
     case lock
     /// Stop waiting for the lock, if it is not held yet.
     case abandonLock
     /// Release it; answer with `unlocked`.
     case unlock
-    /// Run a command of this step; answer with `commandEnded`.
-    case run(step: Int, StepCommand)
+    /// Run a command of this step, with these variables; answer with `commandEnded`.
+    case run(step: Int, StepCommand, [StepOutput])
     /// Stop the command that runs.
     case stopCommand(step: Int)
     /// End the command that runs at once: the lock is gone.
     case killCommand(step: Int)
     /// Feed `timer` at this time; replaces an earlier wish.
     case schedule(MonotonicInstant)
+    /// Feed `timer` when the record changes, and at this time at the latest; replaces an earlier wish.
+    case awaitChange(MonotonicInstant)
     /// No timer is wanted any more.
     case unschedule
+    /// Feed `stepTimer` at this time; replaces an earlier wish for this step.
+    case scheduleStep(step: Int, MonotonicInstant)
+    /// No timer is wanted for this step any more.
+    case unscheduleStep(step: Int)
     /// Feed `heartbeat` at this time; nil: none is wanted any more.
     case scheduleHeartbeat(MonotonicInstant?)
-    /// A step has begun, or ended.
+    /// A step has begun.
     case stepBegan(step: Int)
-    /// A step has ended; `skipped`: it was recorded done before.
-    case stepEnded(step: Int, StepOutcome, attempts: Int, skipped: Bool)
+    /// A step's rollback has begun.
+    case rollbackBegan(step: Int)
+    /// A step, or its rollback, has ended.
+    case stepEnded(step: Int, StepOutcome, attempts: Int)
     /// Waits for this holder.
     case waiting(holder: String)
     /// Worth a line in the log.
@@ -74,15 +89,15 @@ public struct InfrastructurePhase: Sendable {
 
   /// How the phase ended.
   public enum Outcome: Sendable, Equatable {
-    /// Complete. `ran`: here and now, not before or elsewhere.
-    case ready(ran: Bool)
+    /// Complete. `ran`: here and now, not before or elsewhere. What the steps gave to later ones.
+    case ready(ran: Bool, outputs: [StepOutput])
     /// A step failed, here or on the node that was waited for.
     case failed(step: String, reason: String)
-    /// The lock did not become free in time.
+    /// The lock did not become free, or the release not ready, in time.
     case timedOut(String)
     /// Record or lock cannot be used.
-    case storeUnusable(String)
-    /// The lock was lost while a step ran.
+    case storeUnusable(StoreFailure)
+    /// The lock was lost while it was needed.
     case lockLost
     /// The supervisor stops.
     case interrupted
@@ -90,71 +105,112 @@ public struct InfrastructurePhase: Sendable {
 
   enum State: Sendable, Equatable {
     case idle
-    case lookingBefore
-    case locking
-    /// Looking at the record while another process holds the lock.
+    /// The first look, from outside.
+    case looking
+    /// The checks of steps that are recorded done, outside of the lock or under it.
+    case verifying
+    /// Another try failed a short while ago: for the lock's turn, or for somebody who is quicker.
+    case holdingOff(until: MonotonicInstant)
+    case lookingWhileHoldingOff(until: MonotonicInstant)
+    /// For the lock, or, when the lock is none of ours to take, for readiness.
+    case waiting
+    /// Looking at the record meanwhile.
     case observing
     /// The lock came while a look from outside was still due; its answer tells of the time before the lock.
     case lockedWhileObserving
+    /// What waited for the lock has ended: a short pause before it is asked for again.
+    case pausing
+    /// The last holder vanished: what it ran has this long to end.
+    case takingOver
     case lookingInside
-    case claiming
-    /// The claim is about to name this step.
-    case announcing(Int)
-    case running(Int)
-    case recording(Int)
-    case recordingFailure(Outcome)
-    /// The claim names a step that will not begin, since the supervisor stops.
-    case withdrawing
-    case completing
-    /// The command that runs is being killed; the phase ends after it.
+    case working
+    /// Taking back what was done; the steps still to come.
+    case undoing([Int], Outcome)
+    /// The last write.
+    case concluding(Outcome)
+    /// The commands that run are being killed; the phase ends after them.
     case killing(Outcome)
     case unlocking(Outcome)
     case finished
   }
 
-  /// How often a waiter looks at the record.
-  public var pollInterval: Duration = .seconds(1)
+  /// What waits for a write to be durable.
+  enum Deferred: Sendable, Equatable {
+    case advance
+    case begin([Int])
+    case settle(Int)
+    case undo(Int)
+    case release(Outcome)
+  }
+
   /// How often a holder renews its claim.
   public static let heartbeatInterval = Duration.seconds(5)
+  /// How long a holder goes on without being able to write to the record.
+  static let writePatience = Duration.seconds(10)
+  /// From a failed write to the next.
+  static let writeRetryDelay = Duration.seconds(1)
+  /// How often what waits for the lock may end in a row.
+  static let lockAttempts = 5
 
   let runID: RunID
   let steps: [PhaseStep]
   let owner: String
-  let timeout: Duration?
-  let maximumWait: Duration?
+  let rules: InfrastructureRules
   let wallClock: @Sendable () -> UInt64
 
   var state = State.idle
   var record: ReleaseRecord
-  var runner: StepRunner?
-  var writesPending = 0
+  var graph: StepGraph
+
+  // Waiting.
   var holder = ""
   var waitBegan: MonotonicInstant?
   var lastProgress: MonotonicInstant?
   var lastSaid: MonotonicInstant?
   var seenHeartbeat: UInt64?
-  var beganAt: UInt64 = 0
+  /// What the first look found: only what differs from it happened while we waited.
   var failureBefore: Int?
+  var completedBefore: UInt64?
+  var lastFailure: ReleaseRecord.Failure?
+  var lockTries = 0
+  /// Reads that have not been answered.
+  var looksDue = 0
+
+  // Verifying.
+  var verifyQueue: [Int] = []
+  var verifier: StepRunner?
+  var verifying: Int?
+  /// Steps whose check failed although they are recorded done.
+  var suspects: Set<Int> = []
+  /// What was found under the lock, before it is claimed.
+  var found: ReleaseRecord?
+
+  // Under the lock.
   var holdsLock = false
   var isInterrupted = false
+  /// Failed tries before this one, since the last success.
+  var failuresInARow = 0
+  var writesIssued = 0
+  var writesAnswered = 0
+  var deferred: [(write: Int, action: Deferred)] = []
+  var writesFailSince: MonotonicInstant?
+  var brokenStore: StoreFailure?
 
   /// A phase that has not begun.
   /// - Parameters:
   ///   - owner: how others see us: node and process.
-  ///   - timeout: of waiting without progress of the holder; nil: none.
-  ///   - maximumWait: of waiting at all; nil: none.
   ///   - wallClock: Unix time in nanoseconds.
   public init(
-    runID: RunID, steps: [PhaseStep], owner: String, timeout: Duration?, maximumWait: Duration?,
+    runID: RunID, steps: [PhaseStep], owner: String, rules: InfrastructureRules = InfrastructureRules(),
     wallClock: @escaping @Sendable () -> UInt64
   ) {
     self.runID = runID
     self.steps = steps
     self.owner = owner
-    self.timeout = timeout
-    self.maximumWait = maximumWait
+    self.rules = rules
     self.wallClock = wallClock
     record = ReleaseRecord(runID: runID.value)
+    graph = StepGraph(steps, parallelism: rules.parallelism, stopsOnFailure: rules.stopsOnFailure)
   }
 
   /// Whether it is over, so that nothing of it runs and no lock is held.
@@ -165,129 +221,61 @@ public struct InfrastructurePhase: Sendable {
     switch event {
     case .begin: return begin(at: now)
     case .record(let found): return look(at: found, now: now)
-    case .storeFailed(let reason): return storeFailed(reason, at: now)
+    case .storeFailed(let failure): return storeFailed(failure, at: now)
     case .lockBusy(let holder): return lockBusy(holder, at: now)
-    case .lockHeld: return lockHeld()
-    case .lockLost: return lockLost()
+    case .lockHeld(let leftBy): return lockHeld(leftBy: leftBy, at: now)
+    case .lockFailed(let failure): return lockFailed(failure)
+    case .lockLost: return lockLost(at: now)
     case .written: return written(at: now)
     case .unlocked:
       guard case .unlocking(let outcome) = state else { return [] }
       return finish(outcome)
-    case .commandEnded(let result):
-      if case .killing(let outcome) = state { return holdsLock ? release(outcome) : finish(outcome) }
-      return feed(.commandEnded(result), at: now)
+    case .commandEnded(let step, let result): return commandEnded(step, result, at: now)
     case .timer: return timer(at: now)
+    case .stepTimer(let step):
+      if state == .verifying, step == verifying { return feedVerifier(.timer, at: now) }
+      return perform(graph.timer(step, at: now), at: now)
     case .heartbeat: return heartbeat(at: now)
     case .interrupt: return interrupt(at: now)
     }
   }
 
-  // MARK: Before the lock
-
-  mutating func begin(at now: MonotonicInstant) -> [Effect] {
-    guard state == .idle else { return [] }
-    if steps.isEmpty { return finish(.ready(ran: false)) }
-    beganAt = wallClock()
-    state = .lookingBefore
-    return [.read]
-  }
-
-  mutating func look(at found: ReleaseRecord?, now: MonotonicInstant) -> [Effect] {
-    switch state {
-    case .lookingBefore:
-      failureBefore = found?.failure?.attempt
-      if isReady(found) { return finish(.ready(ran: false)) }
-      state = .locking
-      return [.lock]
-    case .observing:
-      state = .locking
-      if isReady(found) { return [.abandonLock] + finish(.ready(ran: false)) }
-      if let failure = newFailure(in: found) {
-        return [.abandonLock] + finish(.failed(step: failure.step, reason: failure.reason))
+  private mutating func commandEnded(
+    _ step: Int, _ result: CommandResult, at now: MonotonicInstant
+  ) -> [Effect] {
+    if step == verifying {
+      if case .killing(let outcome) = state {
+        verifying = nil
+        return endKilling(outcome)
       }
-      if let claim = found?.claim, claim.heartbeat != seenHeartbeat {
-        seenHeartbeat = claim.heartbeat
-        lastProgress = now
-        holder = claim.step.isEmpty ? claim.owner : "\(claim.owner), at step \(claim.step)"
-      }
-      return wait(at: now)
-    case .lockedWhileObserving: return lookInside()
-    case .lookingInside: return claim(found)
-    default: return []
+      return feedVerifier(.commandEnded(result), at: now)
     }
-  }
-
-  /// A failure of another node since we began; an older one is what we are here to try again.
-  func newFailure(in found: ReleaseRecord?) -> ReleaseRecord.Failure? {
-    guard let failure = found?.failure, failure.attempt != failureBefore, failure.failedAt >= beganAt else {
-      return nil
-    }
-    return failure
-  }
-
-  /// A development run ID is the same for every release, so only what was set while we waited counts.
-  func isReady(_ found: ReleaseRecord?) -> Bool {
-    guard let completedAt = found?.completedAt else { return false }
-    if runID.isDevelopment { return completedAt >= beganAt }
-    // Steps that were added or changed since are not covered by it.
-    return steps.allSatisfy { found?.isDone($0.name, hash: $0.hash) ?? false }
-  }
-
-  mutating func lockBusy(_ holder: String, at now: MonotonicInstant) -> [Effect] {
-    guard state == .locking else { return [] }
-    self.holder = holder.isEmpty ? "another process" : holder
-    waitBegan = now
-    lastProgress = now
-    return wait(at: now)
-  }
-
-  /// Says whom we wait for every five seconds, and gives up when the time has run out.
-  mutating func wait(at now: MonotonicInstant) -> [Effect] {
-    var effects: [Effect] = []
-    if let waitBegan, let lastProgress {
-      let still = now - lastProgress
-      let waited = now - waitBegan
-      if let timeout, still >= timeout {
-        let reason =
-          "waited \(waited.readable) for the infrastructure lock, \(still.readable) of it without a sign "
-          + "of life from its holder (\(holder))"
-        return [.abandonLock] + finish(.timedOut(reason))
-      }
-      if let maximumWait, waited >= maximumWait {
-        let reason = "waited \(waited.readable) (max_wait) for the infrastructure lock, held by \(holder)"
-        return [.abandonLock] + finish(.timedOut(reason))
-      }
-      if lastSaid.map({ now - $0 >= .seconds(5) }) ?? true {
-        lastSaid = now
-        effects = [
-          .waiting(holder: holder),
-          .note("waiting for \(holder) to finish the infrastructure phase (for \(waited.readable) now)"),
-        ]
-      }
-    }
-    return effects + [.schedule(now + pollInterval)]
-  }
-
-  mutating func timer(at now: MonotonicInstant) -> [Effect] {
-    switch state {
-    case .locking:
-      state = .observing
-      return [.read]
-    case .running: return feed(.timer, at: now)
-    default: return []
-    }
+    return perform(graph.commandEnded(step, result, at: now), at: now)
   }
 
   // MARK: The end
 
-  /// Neither lock nor record can be relied on: no grace for the command, and nothing else before it is gone.
-  mutating func kill(_ index: Int, _ outcome: Outcome) -> [Effect] {
-    let commandRuns = runner?.commandRuns ?? false
-    runner = nil
-    // Between two tries there is no command whose end could be waited for.
-    guard commandRuns else { return holdsLock ? release(outcome) : finish(outcome) }
+  /// Neither lock nor record can be relied on: no grace for the commands, and nothing else before they are gone.
+  mutating func kill(_ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
+    deferred = []
     state = .killing(outcome)
-    return [.unschedule, .scheduleHeartbeat(nil), .killCommand(step: index)]
+    var effects: [Effect] = [.unschedule, .scheduleHeartbeat(nil)]
+    if let step = verifying {
+      if verifier?.commandRuns == true {
+        effects += [.unscheduleStep(step: step), .killCommand(step: step)]
+      } else {
+        verifying = nil
+      }
+      verifier = nil
+    }
+    effects += perform(graph.kill(), at: now)
+    return effects
+  }
+
+  /// Once nothing runs any more.
+  mutating func endKilling(_ outcome: Outcome) -> [Effect] {
+    guard graph.isQuiet, verifying == nil else { return [] }
+    return holdsLock ? release(outcome) : finish(outcome)
   }
 
   mutating func release(_ outcome: Outcome) -> [Effect] {
@@ -301,45 +289,113 @@ public struct InfrastructurePhase: Sendable {
     return [.unschedule, .scheduleHeartbeat(nil), .finished(outcome)]
   }
 
-  mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
+  private mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
     isInterrupted = true
     switch state {
-    case .idle, .lookingBefore, .locking, .observing: return [.abandonLock] + finish(.interrupted)
-    case .lockedWhileObserving, .lookingInside, .claiming: return release(.interrupted)
-    case .running: return feed(.interrupt, at: now)
-    // What is being recorded is recorded; `next` then ends it.
-    case .announcing, .recording, .recordingFailure, .withdrawing, .completing, .killing, .unlocking,
-      .finished:
+    case .idle, .looking, .holdingOff, .lookingWhileHoldingOff, .waiting, .observing, .pausing:
+      return [.abandonLock] + finish(.interrupted)
+    case .lockedWhileObserving, .lookingInside, .takingOver: return release(.interrupted)
+    case .verifying: return feedVerifier(.interrupt, at: now)
+    case .working: return perform(graph.interrupt(at: now), at: now)
+    // What is being taken back now is taken back; the rest is not begun.
+    case .undoing(let rest, let outcome):
+      let kept = rest.filter { steps[$0].rollsBackOnStop }
+      state = .undoing(kept, outcome)
+      let names = rest.filter { !kept.contains($0) }.map { steps[$0].name }
+      return names.isEmpty
+        ? [] : [.note("not rolled back, since we stop: \(names.joined(separator: ", "))")]
+    // What is being recorded is recorded.
+    case .concluding, .killing, .unlocking, .finished: return []
+    }
+  }
+
+  private mutating func lockLost(at now: MonotonicInstant) -> [Effect] {
+    switch state {
+    case .waiting, .observing: return holdsLock ? [] : lockAgain(at: now)
+    case .idle, .looking, .holdingOff, .lookingWhileHoldingOff, .pausing, .finished: return []
+    case .verifying:
+      guard holdsLock else { return [] }
+      holdsLock = false
+      return kill(.lockLost, at: now)
+    case .working, .undoing:
+      holdsLock = false
+      return kill(.lockLost, at: now)
+    case .killing:
+      holdsLock = false
       return []
+    case .unlocking(let outcome): return finish(outcome)
+    case .lockedWhileObserving, .takingOver, .lookingInside, .concluding: return finish(.lockLost)
     }
   }
 
-  mutating func lockLost() -> [Effect] {
-    guard holdsLock || state == .locking || state == .observing else { return [] }
-    holdsLock = false
+  private mutating func storeFailed(_ failure: StoreFailure, at now: MonotonicInstant) -> [Effect] {
+    if looksDue > 0 { looksDue -= 1 }
     switch state {
-    case .running(let index): return kill(index, .lockLost)
-    case .killing: return []
-    case .unlocking(let outcome): return finish(outcome)
-    default: return finish(.lockLost)
-    }
-  }
-
-  mutating func storeFailed(_ reason: String, at now: MonotonicInstant) -> [Effect] {
-    switch state {
-    case .finished, .killing: return []
-    case .running(let index):
-      // Without a record the promise cannot be kept: the step must not go on as if it could.
-      return kill(index, .storeUnusable(reason))
-    case .unlocking(let outcome): return finish(outcome)
-    case .recordingFailure(let outcome): return [.note(reason)] + release(outcome)
+    case .finished, .killing, .unlocking, .idle, .pausing, .takingOver: return []
+    case .working, .undoing, .concluding: return writeFailed(failure, at: now)
     case .observing:
       // The holder may be replacing the file, or the file system be slow: the lock itself still decides.
-      state = .locking
-      return [.note(reason)] + wait(at: now)
-    case .lockedWhileObserving: return [.note(reason)] + lookInside()
-    default:
-      return holdsLock ? release(.storeUnusable(reason)) : [.abandonLock] + finish(.storeUnusable(reason))
+      state = .waiting
+      return [.note(failure.text)] + wait(at: now)
+    case .lookingWhileHoldingOff(let until):
+      state = .holdingOff(until: until)
+      return [.note(failure.text), .awaitChange(min(until, now + rules.pollInterval))]
+    case .lockedWhileObserving: return [.note(failure.text)] + lookInside()
+    case .looking, .waiting, .holdingOff: return [.abandonLock] + finish(.storeUnusable(failure))
+    case .verifying, .lookingInside:
+      return holdsLock ? release(.storeUnusable(failure)) : finish(.storeUnusable(failure))
     }
+  }
+
+  private mutating func lockFailed(_ failure: StoreFailure) -> [Effect] {
+    switch state {
+    case .waiting, .observing: return [.abandonLock] + finish(.storeUnusable(failure))
+    default: return []
+    }
+  }
+}
+
+/// How the infrastructure phase waits, tries again and runs its steps.
+public struct InfrastructureRules: Sendable, Equatable {
+  /// Of waiting without progress; nil: without end. Zero: one look, one try.
+  public var timeout: Duration? = .seconds(300)
+  /// Of waiting at all; nil: without end.
+  public var maximumWait: Duration?
+  /// How often a waiter looks at the record by itself.
+  public var pollInterval: Duration = .seconds(1)
+  /// Pause after a failed try, doubled with each further one, at most 5 minutes; nil: none.
+  public var retryAfter: Duration? = .seconds(10)
+  /// Pause after the last holder of the lock has vanished, for what it ran to end.
+  public var takeoverDelay: Duration = .seconds(3)
+  /// Steps at a time.
+  public var parallelism = 1
+  /// Whether a failed step stops those that run.
+  public var stopsOnFailure = false
+  /// Never takes the lock: only waits for another to complete the phase.
+  public var onlyWaits = false
+  /// Where lock and record are, for messages.
+  public var place = "file backend"
+
+  /// The defaults.
+  public init() {}
+
+  /// The pause after so many failures in a row.
+  func pause(after failures: Int) -> Duration {
+    guard let retryAfter, failures > 0 else { return .zero }
+    return min(retryAfter * (1 << min(failures - 1, 16)), max(retryAfter, .seconds(300)))
+  }
+}
+
+/// Why lock, record or marker cannot be used.
+public struct StoreFailure: Error, Sendable, Equatable {
+  /// One sentence: what, where, why, and what to do about it.
+  public var text: String
+  /// Whether it is for want of permission.
+  public var isPermission: Bool
+
+  /// A failure.
+  public init(_ text: String, isPermission: Bool = false) {
+    self.text = text
+    self.isPermission = isPermission
   }
 }

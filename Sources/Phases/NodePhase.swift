@@ -1,53 +1,34 @@
+import Coordination
 import EventLoop
 
-/// What the node phase's marker says. Its existence is the whole meaning for django-autoinit; ours also names the
-/// steps that failed and were skipped, which the next start of the same run ID tries again.
-public struct Marker: Equatable, Sendable {
-  /// Steps to try again.
-  public var failedSteps: [String]
-
-  /// A marker.
-  public init(failedSteps: [String] = []) {
-    self.failedSteps = failedSteps
-  }
-
-  /// One `failed NAME` a line.
-  public func encoded() -> [UInt8] {
-    Array(failedSteps.map { "failed \($0)\n" }.joined().utf8)
-  }
-
-  /// Lines that are not ours mean nothing.
-  public init(decoding bytes: [UInt8]) {
-    failedSteps = String(decoding: bytes, as: UTF8.self).split(separator: "\n").compactMap { line in
-      line.hasPrefix("failed ") ? String(line.dropFirst(7)) : nil
-    }
-  }
-}
-
-/// The node phase, as decisions: marker first, then the lock, the marker again, the steps in order, the marker.
+/// The node phase, as decisions: marker first, then the lock, the marker again, the graph of steps, the marker.
 public struct NodePhase: Sendable {
   /// What happens to it.
   public enum Event: Sendable {
-    /// Start.
-    case begin
+    /// Start; what the infrastructure phase's steps gave to later ones.
+    case begin([StepOutput])
     /// The marker that was asked for; nil: there is none.
     case marker(Marker?)
-    /// Marker or lock cannot be used: one sentence.
-    case storeFailed(String)
+    /// The marker cannot be read or written.
+    case storeFailed(StoreFailure)
     /// Another process has the lock; what it wrote into it.
     case lockBusy(holder: String)
-    /// The lock is ours.
-    case lockHeld
-    /// The lock is not ours any more, though we did not release it.
+    /// The lock is ours; see `InfrastructurePhase.Event.lockHeld`.
+    case lockHeld(leftBy: String)
+    /// The lock cannot be taken.
+    case lockFailed(StoreFailure)
+    /// The lock is not ours any more, or not waited for any more, though we did not say so.
     case lockLost
     /// The marker is durable.
     case written
     /// The lock is released.
     case unlocked
-    /// A command of the current step ended.
-    case commandEnded(CommandResult)
+    /// A command of a step ended.
+    case commandEnded(step: Int, CommandResult)
     /// The time of the last `schedule` has come.
     case timer
+    /// The time of the last `scheduleStep` of this step has come.
+    case stepTimer(step: Int)
     /// The supervisor stops.
     case interrupt
   }
@@ -58,14 +39,14 @@ public struct NodePhase: Sendable {
     case read
     /// Make the marker durable; answer with `written` or `storeFailed`.
     case write(Marker)
-    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `storeFailed`.
+    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
     case lock
     /// Stop waiting for the lock.
     case abandonLock
     /// Release it; answer with `unlocked`.
     case unlock
-    /// Run a command of this step; answer with `commandEnded`.
-    case run(step: Int, StepCommand)
+    /// Run a command of this step, with these variables; answer with `commandEnded`.
+    case run(step: Int, StepCommand, [StepOutput])
     /// Stop the command that runs.
     case stopCommand(step: Int)
     /// End the command that runs at once.
@@ -74,10 +55,16 @@ public struct NodePhase: Sendable {
     case schedule(MonotonicInstant)
     /// No timer is wanted any more.
     case unschedule
+    /// Feed `stepTimer` at this time; replaces an earlier wish for this step.
+    case scheduleStep(step: Int, MonotonicInstant)
+    /// No timer is wanted for this step any more.
+    case unscheduleStep(step: Int)
     /// A step has begun.
     case stepBegan(step: Int)
-    /// A step has ended; `skipped`: the marker covers it.
-    case stepEnded(step: Int, StepOutcome, attempts: Int, skipped: Bool)
+    /// A step's rollback has begun.
+    case rollbackBegan(step: Int)
+    /// A step, or its rollback, has ended.
+    case stepEnded(step: Int, StepOutcome, attempts: Int)
     /// Waits for this holder.
     case waiting(holder: String)
     /// Worth a line in the log.
@@ -95,7 +82,7 @@ public struct NodePhase: Sendable {
     /// The lock did not become free in time.
     case timedOut(String)
     /// Marker or lock cannot be used.
-    case storeUnusable(String)
+    case storeUnusable(StoreFailure)
     /// The lock was lost while a step ran.
     case lockLost
     /// The supervisor stops.
@@ -105,33 +92,57 @@ public struct NodePhase: Sendable {
   private enum State: Sendable, Equatable {
     case idle
     case lookingBefore
+    /// The checks of steps with `recheck: on_start`, before the lock.
+    case verifying
     case locking
+    case pausing
+    case takingOver
     case lookingInside
-    case running(Int)
+    case working
+    case undoing([Int], Outcome)
     case marking
-    /// The command that runs is being killed; the phase ends after it.
+    /// The commands that run are being killed; the phase ends after them.
     case killing(Outcome)
     case unlocking(Outcome)
     case finished
   }
 
+  /// How the phase waits.
+  public struct Rules: Sendable, Equatable {
+    /// Of waiting for the lock; nil: without end.
+    public var timeout: Duration? = .seconds(300)
+    /// Pause after the last holder of the lock has vanished.
+    public var takeoverDelay: Duration = .seconds(3)
+    /// Where marker and lock are, for messages.
+    public var place = "node.marker_dir"
+
+    /// The defaults.
+    public init() {}
+  }
+
   private let runID: RunID
   private let steps: [PhaseStep]
-  private let timeout: Duration?
+  private let rules: Rules
   private var state = State.idle
-  private var runner: StepRunner?
-  private var toRun: Set<String> = []
-  private var failed: [String] = []
+  private var graph: StepGraph
+  private var outputs: [StepOutput] = []
   private var waitBegan: MonotonicInstant?
   private var holder = ""
   private var holdsLock = false
+  private var isInterrupted = false
+  private var lockTries = 0
+  private var verifyQueue: [Int] = []
+  private var verifying: Int?
+  private var verifier: StepRunner?
+  /// The marker covers them, but their check does not.
+  private var suspects: Set<String> = []
 
   /// A phase that has not begun.
-  /// - Parameter timeout: of waiting for the lock; nil: none.
-  public init(runID: RunID, steps: [PhaseStep], timeout: Duration?) {
+  public init(runID: RunID, steps: [PhaseStep], rules: Rules = Rules()) {
     self.runID = runID
     self.steps = steps
-    self.timeout = timeout
+    self.rules = rules
+    graph = StepGraph(steps)
   }
 
   /// Whether it is over, so that nothing of it runs and no lock is held.
@@ -140,65 +151,94 @@ public struct NodePhase: Sendable {
   /// The next step.
   public mutating func handle(_ event: Event, at now: MonotonicInstant) -> [Effect] {
     switch event {
-    case .begin:
+    case .begin(let outputs):
       guard state == .idle else { return [] }
+      self.outputs = outputs
       if steps.isEmpty { return finish(.done(ran: false, failedSteps: [])) }
       state = .lookingBefore
       return [.read]
     case .marker(let marker): return look(at: marker, now: now)
-    case .storeFailed(let reason): return storeFailed(reason)
+    case .storeFailed(let failure): return storeFailed(failure)
+    case .lockFailed(let failure):
+      return state == .locking ? [.abandonLock] + finish(.storeUnusable(failure)) : []
     case .lockBusy(let holder):
       guard state == .locking else { return [] }
       self.holder = holder.isEmpty ? "another process" : holder
-      waitBegan = now
+      if waitBegan == nil { waitBegan = now }
       return wait(at: now)
-    case .lockHeld:
-      guard state == .locking else { return [.unlock] }
-      holdsLock = true
-      state = .lookingInside
-      return [.unschedule, .read]
-    case .lockLost: return lockLost()
+    case .lockHeld(let leftBy): return lockHeld(leftBy: leftBy, at: now)
+    case .lockLost: return lockLost(at: now)
     case .written:
       guard state == .marking else { return [] }
-      return release(.done(ran: true, failedSteps: failed))
+      return release(.done(ran: true, failedSteps: failedSteps))
     case .unlocked:
       guard case .unlocking(let outcome) = state else { return [] }
       return finish(outcome)
-    case .commandEnded(let result):
-      if case .killing(let outcome) = state { return holdsLock ? release(outcome) : finish(outcome) }
-      return feed(.commandEnded(result), at: now)
-    case .timer:
-      if state == .locking { return wait(at: now) }
-      return feed(.timer, at: now)
+    case .commandEnded(let step, let result):
+      guard step == verifying else { return perform(graph.commandEnded(step, result, at: now), at: now) }
+      return feedVerifier(.commandEnded(result), at: now)
+    case .timer: return timer(at: now)
+    case .stepTimer(let step):
+      return step == verifying ? feedVerifier(.timer, at: now) : perform(graph.timer(step, at: now), at: now)
     case .interrupt: return interrupt(at: now)
     }
   }
 
+  // MARK: Marker and lock
+
   private mutating func look(at marker: Marker?, now: MonotonicInstant) -> [Effect] {
     // A development run ID is the same for every release: its marker says nothing.
     let marker = runID.isDevelopment ? nil : marker
-    let again = Set(marker?.failedSteps ?? [])
+    let again = Set(marker?.failedSteps ?? []).union(suspects)
     let pending = steps.filter { marker == nil || again.contains($0.name) }
     switch state {
     case .lookingBefore:
-      if pending.isEmpty { return finish(.done(ran: false, failedSteps: [])) }
-      state = .locking
-      return [.lock]
+      if marker == nil || !pending.isEmpty { return lock() }
+      verifyQueue = steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
+      state = .verifying
+      return verifyNext(at: now)
     case .lookingInside:
       if pending.isEmpty { return release(.done(ran: false, failedSteps: [])) }
-      toRun = Set(pending.map(\.name))
-      return next(after: -1, at: now)
+      let names = Set(pending.map(\.name))
+      state = .working
+      var effects: [Effect] = []
+      for index in steps.indices where !names.contains(steps[index].name) {
+        effects += carry(graph.skip(index, because: "the marker covers it"))
+      }
+      return effects + advance(at: now)
     default: return []
     }
   }
 
+  private mutating func lock() -> [Effect] {
+    state = .locking
+    return [.lock]
+  }
+
+  private mutating func lockHeld(leftBy: String, at now: MonotonicInstant) -> [Effect] {
+    guard state == .locking else { return [.unlock] }
+    holdsLock = true
+    guard !leftBy.isEmpty, rules.takeoverDelay > .zero else {
+      state = .lookingInside
+      return [.unschedule, .read]
+    }
+    state = .takingOver
+    return [
+      .note(
+        "\(leftBy) held the node lock and vanished: waiting \(rules.takeoverDelay.readable) for what it ran to end "
+          + "(coordination.takeover_delay)"),
+      .schedule(now + rules.takeoverDelay),
+    ]
+  }
+
   private mutating func wait(at now: MonotonicInstant) -> [Effect] {
     let waited = waitBegan.map { now - $0 } ?? .zero
-    if let timeout, waited >= timeout {
-      let reason = "waited \(waited.readable) for the node lock, held by \(holder)"
+    if let timeout = rules.timeout, waited >= timeout {
+      let reason =
+        "waited \(waited.readable) for the node lock of run ID \(runID.value) (\(rules.place)), held by \(holder)"
       return [.abandonLock] + finish(.timedOut(reason))
     }
-    let next = min(timeout.map { $0 - waited } ?? .seconds(5), .seconds(5))
+    let next = min(rules.timeout.map { $0 - waited } ?? .seconds(5), .seconds(5))
     return [
       .waiting(holder: holder),
       .note("waiting for \(holder) to finish the node phase (for \(waited.readable) now)"),
@@ -206,64 +246,142 @@ public struct NodePhase: Sendable {
     ]
   }
 
-  private mutating func next(after index: Int, at now: MonotonicInstant) -> [Effect] {
-    var effects: [Effect] = []
-    var candidate = index + 1
-    while candidate < steps.count, !toRun.contains(steps[candidate].name) {
-      effects.append(.stepEnded(step: candidate, .done, attempts: 0, skipped: true))
-      candidate += 1
+  private mutating func timer(at now: MonotonicInstant) -> [Effect] {
+    switch state {
+    case .locking: return wait(at: now)
+    case .pausing: return lock()
+    case .takingOver:
+      state = .lookingInside
+      return [.read]
+    default: return []
     }
-    guard candidate < steps.count else {
-      state = .marking
-      return effects + [.write(Marker(failedSteps: failed))]
-    }
-    state = .running(candidate)
-    runner = StepRunner(step: steps[candidate])
-    return effects + [.stepBegan(step: candidate)] + feed(.begin, at: now)
   }
 
-  private mutating func feed(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
-    guard case .running(let index) = state, var current = runner else { return [] }
-    let inner = current.handle(event, at: now)
-    runner = current
+  // MARK: Is it still so?
+
+  private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
+    if isInterrupted { return finish(.interrupted) }
+    guard !verifyQueue.isEmpty else {
+      return suspects.isEmpty ? finish(.done(ran: false, failedSteps: [])) : lock()
+    }
+    let index = verifyQueue.removeFirst()
+    verifying = index
+    verifier = StepRunner(step: steps[index], task: .verification)
+    return feedVerifier(.begin, at: now)
+  }
+
+  private mutating func feedVerifier(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
+    guard let index = verifying, var runner = verifier else { return [] }
+    let inner = runner.handle(event, at: now)
+    verifier = runner
     var effects: [Effect] = []
     for effect in inner {
       switch effect {
-      case .run(let command): effects.append(.run(step: index, command))
+      case .run(let command): effects.append(.run(step: index, command, outputs))
       case .stop: effects.append(.stopCommand(step: index))
-      case .schedule(let deadline): effects.append(.schedule(deadline))
-      case .unschedule: effects.append(.unschedule)
+      case .schedule(let deadline): effects.append(.scheduleStep(step: index, deadline))
+      case .unschedule: effects.append(.unscheduleStep(step: index))
       case .note(let text): effects.append(.note(text))
-      case .ended(let outcome):
-        effects.append(.stepEnded(step: index, outcome, attempts: current.attempts, skipped: false))
-        effects += stepEnded(index, outcome, at: now)
+      case .ended(let outcome, _):
+        verifying = nil
+        verifier = nil
+        if case .failed(let reason) = outcome {
+          suspects.insert(steps[index].name)
+          effects.append(.note("node step \(steps[index].name) is covered by the marker, but \(reason)"))
+        }
+        effects += verifyNext(at: now)
       }
     }
     return effects
   }
 
-  private mutating func stepEnded(_ index: Int, _ outcome: StepOutcome, at now: MonotonicInstant) -> [Effect]
-  {
-    runner = nil
-    switch outcome {
-    case .done: return next(after: index, at: now)
-    case .interrupted: return release(.interrupted)
-    case .failed(let reason):
-      if steps[index].isFatal { return release(.failed(step: steps[index].name, reason: reason)) }
-      failed.append(steps[index].name)
-      return [.note("node step \(steps[index].name) failed and is skipped (not fatal): \(reason)")]
-        + next(after: index, at: now)
+  // MARK: Under the lock
+
+  /// Those that were not done, in the file's order: the next start of the same run ID tries them again.
+  private var failedSteps: [String] {
+    steps.indices.filter { graph.state(of: $0) != .done }.map { steps[$0].name }
+  }
+
+  private mutating func carry(_ effects: [StepGraph.Effect]) -> [Effect] {
+    var result: [Effect] = []
+    for effect in effects {
+      switch effect {
+      case .run(let index, let command): result.append(.run(step: index, command, outputs))
+      case .stop(let index): result.append(.stopCommand(step: index))
+      case .kill(let index): result.append(.killCommand(step: index))
+      case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
+      case .unschedule(let index): result.append(.unscheduleStep(step: index))
+      case .note(let text): result.append(.note(text))
+      case .began(let index): result.append(.stepBegan(step: index))
+      case .ended(let index, let outcome, let attempts, let outputs):
+        result.append(.stepEnded(step: index, outcome, attempts: attempts))
+        self.outputs += outputs
+        if outcome == .done { graph.settle(index) }
+        if case .failed(let reason) = outcome, !steps[index].isFatal {
+          result.append(
+            .note("node step \(steps[index].name) failed and is skipped (not fatal): \(reason)"))
+        }
+      }
+    }
+    return result
+  }
+
+  private mutating func perform(_ effects: [StepGraph.Effect], at now: MonotonicInstant) -> [Effect] {
+    let result = carry(effects)
+    switch state {
+    case .working: return result + advance(at: now)
+    case .undoing(let rest, let outcome):
+      return result + (graph.isQuiet ? undoNext(rest, outcome, at: now) : [])
+    case .killing(let outcome):
+      guard graph.isQuiet else { return result }
+      return result + (holdsLock ? release(outcome) : finish(outcome))
+    default: return result
     }
   }
 
-  /// Neither lock nor record can be relied on: no grace for the command, and nothing else before it is gone.
-  private mutating func kill(_ index: Int, _ outcome: Outcome) -> [Effect] {
-    let commandRuns = runner?.commandRuns ?? false
-    runner = nil
-    // Between two tries there is no command whose end could be waited for.
-    guard commandRuns else { return holdsLock ? release(outcome) : finish(outcome) }
+  private mutating func advance(at now: MonotonicInstant) -> [Effect] {
+    var effects = carry(graph.leaveOutBlocked())
+    for index in graph.takeStartable() {
+      effects += perform(graph.start(index, at: now), at: now)
+      // What it caused has gone on from there.
+      guard state == .working else { return effects }
+    }
+    guard state == .working, graph.isQuiet else { return effects }
+    return effects + conclude(at: now)
+  }
+
+  private mutating func conclude(at now: MonotonicInstant) -> [Effect] {
+    if let (index, reason) = graph.failure {
+      var queue = Array(graph.completed.reversed())
+      if steps[index].rollsBackWhenFailed { queue.insert(index, at: 0) }
+      if isInterrupted { queue.removeAll { !steps[$0].rollsBackOnStop } }
+      return undoNext(queue, .failed(step: steps[index].name, reason: reason), at: now)
+    }
+    if isInterrupted {
+      return undoNext(
+        graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
+    }
+    state = .marking
+    return [.write(Marker(failedSteps: failedSteps))]
+  }
+
+  private mutating func undoNext(_ queue: [Int], _ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
+    var queue = queue
+    while !queue.isEmpty {
+      let index = queue.removeFirst()
+      guard steps[index].hasRollback else { continue }
+      state = .undoing(queue, outcome)
+      return [.rollbackBegan(step: index)] + perform(graph.undo(index, at: now), at: now)
+    }
+    return release(outcome)
+  }
+
+  // MARK: The end
+
+  /// Neither lock nor marker can be relied on: no grace for the command, and nothing else before it is gone.
+  private mutating func kill(_ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
     state = .killing(outcome)
-    return [.unschedule, .killCommand(step: index)]
+    return [.unschedule] + perform(graph.kill(), at: now)
   }
 
   private mutating func release(_ outcome: Outcome) -> [Effect] {
@@ -278,32 +396,47 @@ public struct NodePhase: Sendable {
   }
 
   private mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
+    isInterrupted = true
     switch state {
-    case .idle, .lookingBefore, .locking: return [.abandonLock] + finish(.interrupted)
-    case .lookingInside: return release(.interrupted)
-    case .running: return feed(.interrupt, at: now)
+    case .idle, .lookingBefore, .locking, .pausing: return [.abandonLock] + finish(.interrupted)
+    case .verifying: return feedVerifier(.interrupt, at: now)
+    case .lookingInside, .takingOver: return release(.interrupted)
+    case .working: return perform(graph.interrupt(at: now), at: now)
+    case .undoing(let rest, let outcome):
+      state = .undoing(rest.filter { steps[$0].rollsBackOnStop }, outcome)
+      return []
     case .marking, .killing, .unlocking, .finished: return []
     }
   }
 
-  private mutating func lockLost() -> [Effect] {
+  private mutating func lockLost(at now: MonotonicInstant) -> [Effect] {
     holdsLock = false
     switch state {
-    case .running(let index): return kill(index, .lockLost)
+    case .locking:
+      lockTries += 1
+      guard lockTries < InfrastructurePhase.lockAttempts else {
+        let text = "the process that waits for the node lock has ended \(lockTries) times: is it being killed?"
+        return [.abandonLock] + finish(.storeUnusable(StoreFailure(text)))
+      }
+      state = .pausing
+      return [
+        .abandonLock, .note("the process that waits for the node lock has ended: starting another"),
+        .schedule(now + .seconds(1)),
+      ]
+    case .working, .undoing: return kill(.lockLost, at: now)
     case .unlocking(let outcome): return finish(outcome)
-    case .finished, .idle, .lookingBefore, .killing: return []
-    case .locking, .lookingInside, .marking: return finish(.lockLost)
+    case .finished, .idle, .lookingBefore, .verifying, .pausing, .killing: return []
+    case .takingOver, .lookingInside, .marking: return finish(.lockLost)
     }
   }
 
-  private mutating func storeFailed(_ reason: String) -> [Effect] {
+  private mutating func storeFailed(_ failure: StoreFailure) -> [Effect] {
     switch state {
-    case .finished, .killing: return []
-    case .running(let index):
-      return kill(index, .storeUnusable(reason))
-    case .unlocking(let outcome): return finish(outcome)
-    default:
-      return holdsLock ? release(.storeUnusable(reason)) : [.abandonLock] + finish(.storeUnusable(reason))
+    case .lookingInside, .marking: return release(.storeUnusable(failure))
+    case .lookingBefore: return [.abandonLock] + finish(.storeUnusable(failure))
+    // Nothing is read or written meanwhile.
+    case .idle, .verifying, .locking, .pausing, .takingOver, .working, .undoing, .killing, .unlocking, .finished:
+      return []
     }
   }
 }

@@ -1,0 +1,33 @@
+import Coordination
+import EventLoop
+
+// After a failure: what this try completed is taken back, in the reverse order of completion, each step attempted even
+// if another one's rollback fails, and only while the lock is held.
+extension InfrastructurePhase {
+  mutating func undoNext(_ queue: [Int], _ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
+    var queue = queue
+    while !queue.isEmpty {
+      let index = queue.removeFirst()
+      guard steps[index].hasRollback else { continue }
+      state = .undoing(queue, outcome)
+      // Its record goes first: should we vanish in the middle of it, the step is not taken for done.
+      let undone = [index] + graph.dependents(of: index)
+      record.entries.removeAll { entry in undone.contains { steps[$0].name == entry.step } }
+      return write(.undo(index))
+    }
+    return conclude(outcome)
+  }
+
+  /// Failure or interruption is recorded, and the lock released after it.
+  private mutating func conclude(_ outcome: Outcome) -> [Effect] {
+    state = .concluding(outcome)
+    // An end in order leaves nothing that could be taken for an interrupted step.
+    record.claim?.running = []
+    if case .failed(let step, let reason) = outcome {
+      record.failure = ReleaseRecord.Failure(
+        count: failuresInARow + 1, attempt: record.claim?.attempt ?? 1, step: step, reason: reason,
+        failedAt: wallClock())
+    }
+    return write(.release(outcome))
+  }
+}

@@ -1,0 +1,276 @@
+import Coordination
+import EventLoop
+
+// Before the lock: is it ready, did it fail, who holds it, and how long do we wait.
+extension InfrastructurePhase {
+  mutating func begin(at now: MonotonicInstant) -> [Effect] {
+    guard state == .idle else { return [] }
+    if steps.isEmpty, !rules.onlyWaits { return finish(.ready(ran: false, outputs: [])) }
+    state = .looking
+    return read()
+  }
+
+  mutating func read() -> [Effect] {
+    looksDue += 1
+    return [.read]
+  }
+
+  mutating func look(at found: ReleaseRecord?, now: MonotonicInstant) -> [Effect] {
+    if looksDue > 0 { looksDue -= 1 }
+    switch state {
+    case .looking: return firstLook(at: found, now: now)
+    case .lookingWhileHoldingOff(let until): return lookWhileHoldingOff(at: found, until: until, now: now)
+    case .observing:
+      state = .waiting
+      if let outcome = decided(by: found) { return [.abandonLock] + finish(outcome) }
+      notice(found?.claim, at: now)
+      return wait(at: now)
+    case .lockedWhileObserving: return lookInside()
+    case .lookingInside: return lookedInside(found, at: now)
+    default: return []
+    }
+  }
+
+  private mutating func firstLook(at found: ReleaseRecord?, now: MonotonicInstant) -> [Effect] {
+    lastFailure = found?.failure
+    failureBefore = found?.failure?.attempt
+    completedBefore = found?.completedAt
+    if isReady(found) {
+      let due = rules.onlyWaits ? [] : steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
+      if due.isEmpty { return finish(.ready(ran: false, outputs: found?.outputs ?? [])) }
+      self.found = found
+      return verify(due, at: now)
+    }
+    if let failure = found?.failure, !runID.isDevelopment, !rules.onlyWaits {
+      let pause = rules.pause(after: failure.count)
+      // The clock of whoever wrote it may be ahead of ours: never longer than the pause.
+      let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(failure.failedAt)))
+      if age < pause {
+        let until = now + (pause - age)
+        state = .holdingOff(until: until)
+        waitBegan = now
+        return [
+          .waiting(holder: "the next try"),
+          .note(
+            "the last try of run ID \(runID.value) failed \(age.readable) ago at step \(failure.step) (\(failure.reason)): "
+              + "trying again in \((pause - age).readable) (coordination.retry_after), unless another node does"),
+          .awaitChange(min(until, now + rules.pollInterval)),
+        ]
+      }
+    }
+    return lock(at: now, claim: found?.claim)
+  }
+
+  /// Asks for the lock; who only waits asks for nothing.
+  mutating func lock(at now: MonotonicInstant, claim: ReleaseRecord.Claim? = nil) -> [Effect] {
+    state = .waiting
+    guard rules.onlyWaits else { return [.lock] }
+    waitBegan = now
+    lastProgress = now
+    notice(claim, at: now)
+    return wait(at: now)
+  }
+
+  private mutating func lookWhileHoldingOff(
+    at found: ReleaseRecord?, until: MonotonicInstant, now: MonotonicInstant
+  ) -> [Effect] {
+    if let outcome = decided(by: found) { return finish(outcome) }
+    if let maximumWait = rules.maximumWait, let waitBegan, now - waitBegan >= maximumWait {
+      return finish(
+        .timedOut("waited \((now - waitBegan).readable) (max_wait) for the next try of run ID \(runID.value)"))
+    }
+    // Somebody has begun: wait for that one.
+    if found?.failure == nil || now >= until { return lock(at: now) }
+    state = .holdingOff(until: until)
+    return [.awaitChange(min(until, now + rules.pollInterval))]
+  }
+
+  /// What a look from outside decides.
+  private func decided(by found: ReleaseRecord?) -> Outcome? {
+    if isReady(found) { return .ready(ran: false, outputs: found?.outputs ?? []) }
+    if let failure = newFailure(in: found) { return .failed(step: failure.step, reason: failure.reason) }
+    return nil
+  }
+
+  /// A failure since we began to wait; an older one is what we are here to try again.
+  func newFailure(in found: ReleaseRecord?) -> ReleaseRecord.Failure? {
+    guard let failure = found?.failure, failure.attempt != failureBefore else { return nil }
+    return failure
+  }
+
+  /// A development run ID is the same for every release, so only what was set while we waited counts.
+  func isReady(_ found: ReleaseRecord?) -> Bool {
+    guard let found, let completedAt = found.completedAt else { return false }
+    if runID.isDevelopment { return state != .looking && completedAt != completedBefore }
+    if rules.onlyWaits { return true }
+    // Steps that were added or changed since are not covered by it; nor is anything by a word without a ledger.
+    return steps.allSatisfy { found.isDone($0.name, hash: $0.hash) }
+  }
+
+  /// The holder lives as long as its heartbeat changes.
+  private mutating func notice(_ claim: ReleaseRecord.Claim?, at now: MonotonicInstant) {
+    guard let claim, claim.heartbeat != seenHeartbeat else { return }
+    seenHeartbeat = claim.heartbeat
+    lastProgress = now
+    let names = claim.running.map(\.step)
+    holder =
+      names.isEmpty
+      ? claim.owner : "\(claim.owner), at step \(names.joined(separator: ", "))"
+  }
+
+  mutating func lockBusy(_ holder: String, at now: MonotonicInstant) -> [Effect] {
+    guard state == .waiting else { return [] }
+    self.holder = holder.isEmpty ? "another process" : holder
+    if waitBegan == nil { waitBegan = now }
+    lastProgress = now
+    return wait(at: now)
+  }
+
+  /// Says whom we wait for every five seconds, and gives up when the time has run out.
+  mutating func wait(at now: MonotonicInstant) -> [Effect] {
+    var effects: [Effect] = []
+    var next = now + rules.pollInterval
+    if let waitBegan, let lastProgress {
+      let still = now - lastProgress
+      let waited = now - waitBegan
+      if let timeout = rules.timeout {
+        if still >= timeout { return [.abandonLock] + finish(.timedOut(timeoutText(waited, still: still))) }
+        next = min(next, lastProgress + timeout)
+      }
+      if let maximumWait = rules.maximumWait {
+        if waited >= maximumWait {
+          let text = "waited \(waited.readable) (max_wait) for \(awaited)\(heldBy)"
+          return [.abandonLock] + finish(.timedOut(text))
+        }
+        next = min(next, waitBegan + maximumWait)
+      }
+      if lastSaid.map({ now - $0 >= .seconds(5) }) ?? true {
+        lastSaid = now
+        let whom = holder.isEmpty ? "another node" : holder
+        effects = [
+          .waiting(holder: whom),
+          .note("waiting for \(whom) to finish the infrastructure phase (for \(waited.readable) now)"),
+        ]
+      }
+    }
+    return effects + [.awaitChange(next)]
+  }
+
+  private var awaited: String {
+    rules.onlyWaits
+      ? "the infrastructure phase of run ID \(runID.value) to be complete (\(rules.place))"
+      : "the infrastructure lock of run ID \(runID.value) (\(rules.place))"
+  }
+
+  private var heldBy: String {
+    if holder.isEmpty {
+      guard rules.onlyWaits else { return "" }
+      guard let lastFailure else { return "; nobody has begun it" }
+      return "; the last try failed at step \(lastFailure.step): \(lastFailure.reason)"
+    }
+    return rules.onlyWaits ? "; \(holder) works on it" : ", held by \(holder)"
+  }
+
+  private func timeoutText(_ waited: Duration, still: Duration) -> String {
+    if holder.isEmpty { return "waited \(waited.readable) for \(awaited)\(heldBy)" }
+    return "waited \(waited.readable) for \(awaited), \(still.readable) of it without a sign of life from its holder "
+      + "(\(holder))"
+  }
+
+  mutating func timer(at now: MonotonicInstant) -> [Effect] {
+    switch state {
+    case .waiting:
+      state = .observing
+      return read()
+    case .holdingOff(let until):
+      state = .lookingWhileHoldingOff(until: until)
+      return read()
+    case .pausing: return lock(at: now)
+    case .takingOver: return lookInside()
+    default: return []
+    }
+  }
+
+  /// What waited for the lock has gone (killed, or out of memory): once more, after a pause.
+  mutating func lockAgain(at now: MonotonicInstant) -> [Effect] {
+    lockTries += 1
+    guard lockTries < InfrastructurePhase.lockAttempts, !rules.onlyWaits else {
+      let text = "the process that waits for the infrastructure lock has ended \(lockTries) times: is it being killed?"
+      return [.abandonLock] + finish(.storeUnusable(StoreFailure(text)))
+    }
+    state = .pausing
+    // What it was to answer is not answered any more.
+    looksDue = 0
+    return [
+      .abandonLock, .note("the process that waits for the infrastructure lock has ended: starting another"),
+      .schedule(now + .seconds(1)),
+    ]
+  }
+
+  // MARK: Is what is recorded done still so?
+
+  /// Runs these steps' checks, one after the other.
+  mutating func verify(_ indexes: [Int], at now: MonotonicInstant) -> [Effect] {
+    state = .verifying
+    verifyQueue = indexes
+    return verifyNext(at: now)
+  }
+
+  private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
+    if isInterrupted { return holdsLock ? release(.interrupted) : finish(.interrupted) }
+    guard !verifyQueue.isEmpty else { return verified(at: now) }
+    let index = verifyQueue.removeFirst()
+    verifying = index
+    verifier = StepRunner(step: steps[index], task: .verification)
+    return feedVerifier(.begin, at: now)
+  }
+
+  mutating func feedVerifier(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
+    guard let index = verifying, var runner = verifier else { return [] }
+    let inner = runner.handle(event, at: now)
+    verifier = runner
+    var effects: [Effect] = []
+    for effect in inner {
+      switch effect {
+      case .run(let command): effects.append(.run(step: index, command, found?.outputs ?? []))
+      case .stop: effects.append(.stopCommand(step: index))
+      case .schedule(let deadline): effects.append(.scheduleStep(step: index, deadline))
+      case .unschedule: effects.append(.unscheduleStep(step: index))
+      case .note(let text): effects.append(.note(text))
+      case .ended(let outcome, _):
+        verifying = nil
+        verifier = nil
+        effects += ended(index, outcome) + verifyNext(at: now)
+      }
+    }
+    return effects
+  }
+
+  private mutating func ended(_ index: Int, _ outcome: StepOutcome) -> [Effect] {
+    switch outcome {
+    case .failed(let reason):
+      suspects.insert(index)
+      return [.note("step \(steps[index].name) is recorded done, but \(reason)")]
+    default:
+      suspects.remove(index)
+      return []
+    }
+  }
+
+  private mutating func verified(at now: MonotonicInstant) -> [Effect] {
+    if holdsLock {
+      if isReady(found), suspects.isEmpty {
+        return release(.ready(ran: false, outputs: found?.outputs ?? []))
+      }
+      return claim(at: now)
+    }
+    if suspects.isEmpty { return finish(.ready(ran: false, outputs: found?.outputs ?? [])) }
+    found = nil
+    return lock(at: now)
+  }
+}
+
+extension UInt64 {
+  /// The difference, or 0 when it would be negative.
+  func subtractingOrZero(_ other: UInt64) -> UInt64 { self > other ? self - other : 0 }
+}

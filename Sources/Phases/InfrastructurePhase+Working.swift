@@ -1,0 +1,291 @@
+import Coordination
+import EventLoop
+
+// While the lock is ours: claim, the graph of steps, the record of each, readiness.
+extension InfrastructurePhase {
+  mutating func lockHeld(leftBy: String, at now: MonotonicInstant) -> [Effect] {
+    switch state {
+    case .waiting, .observing:
+      holdsLock = true
+      if !leftBy.isEmpty, rules.takeoverDelay > .zero {
+        state = .takingOver
+        return [
+          .note(
+            "\(leftBy) held the infrastructure lock and vanished: waiting \(rules.takeoverDelay.readable) for what it "
+              + "ran to end (coordination.takeover_delay)"),
+          .schedule(now + rules.takeoverDelay),
+        ]
+      }
+      return [.unschedule] + lookInside()
+    default: return [.unlock]
+    }
+  }
+
+  mutating func lookInside() -> [Effect] {
+    // What a look that is still due finds may be older than what the last holder recorded: a step could run again.
+    if looksDue > 0 {
+      state = .lockedWhileObserving
+      return []
+    }
+    state = .lookingInside
+    return read()
+  }
+
+  mutating func lookedInside(_ found: ReleaseRecord?, at now: MonotonicInstant) -> [Effect] {
+    if isReady(found), suspects.isEmpty { return release(.ready(ran: false, outputs: found?.outputs ?? [])) }
+    // The lock passes on at once, so a waiter mostly learns of the holder's failure here and not by a look outside.
+    if let failure = newFailure(in: found) {
+      return release(.failed(step: failure.step, reason: failure.reason))
+    }
+    self.found = found
+    guard let found, !runID.isDevelopment else { return claim(at: now) }
+    let due = steps.indices.filter { index in
+      let step = steps[index]
+      guard step.hasCheck else { return false }
+      if found.isDone(step.name, hash: step.hash) {
+        return step.rechecksOnStart && (suspects.contains(index) || found.completedAt == nil)
+      }
+      // Somebody's word, without a ledger: the checks say whether it is true.
+      return found.completedAt != nil && found.declaredBy != nil
+    }
+    suspects = []
+    return due.isEmpty ? claim(at: now) : verify(due, at: now)
+  }
+
+  mutating func claim(at now: MonotonicInstant) -> [Effect] {
+    let previous = found?.claim
+    if let found, !runID.isDevelopment { record = found }
+    if let interrupted = interruptedStep(of: previous) {
+      return release(
+        .failed(
+          step: interrupted,
+          reason:
+            "it was interrupted on \(previous?.owner ?? "another node") and says on_interrupted: fail; look at what it "
+            + "left behind, then `supervisor ready clear`, or use a new run ID"))
+    }
+    let wall = wallClock()
+    var effects: [Effect] = []
+    if record.declaredBy != nil, record.completedAt != nil { effects += believeDeclaration(at: wall) }
+    record.entries.removeAll { entry in suspects.contains { steps[$0].name == entry.step } }
+    record.declaredBy = nil
+    record.completedAt = nil
+    let failuresBefore = record.failure
+    record.claim = ReleaseRecord.Claim(
+      owner: owner, attempt: (previous?.attempt ?? 0) + 1, startedAt: wall, heartbeat: wall)
+    if let previous, let found, found.completedAt == nil, !runID.isDevelopment {
+      let done = steps.filter { record.isDone($0.name, hash: $0.hash) }.count
+      effects.append(
+        .note("taking over from \(previous.owner): \(done) of \(steps.count) steps are recorded done"))
+    }
+    for index in steps.indices where record.isDone(steps[index].name, hash: steps[index].hash) {
+      effects += perform(graph.skip(index, because: "recorded done"), at: now)
+    }
+    failuresInARow = failuresBefore?.count ?? 0
+    record.failure = nil
+    state = .working
+    return effects + write(.advance)
+  }
+
+  /// A step of an unfinished claim that must not be run again by itself.
+  private func interruptedStep(of claim: ReleaseRecord.Claim?) -> String? {
+    guard let claim, !runID.isDevelopment else { return nil }
+    return steps.first { step in
+      step.failsWhenInterrupted && claim.running.contains { $0.step == step.name }
+        && !record.isDone(step.name, hash: step.hash)
+    }?.name
+  }
+
+  /// Readiness that was declared by hand: what has no check to the contrary is recorded done.
+  private mutating func believeDeclaration(at wall: UInt64) -> [Effect] {
+    let who = record.declaredBy ?? "somebody"
+    for index in steps.indices where !record.isDone(steps[index].name, hash: steps[index].hash) {
+      guard !suspects.contains(index) else { continue }
+      record.entries.append(
+        ReleaseRecord.Entry(step: steps[index].name, hash: steps[index].hash, doneAt: wall))
+    }
+    return [.note("\(who) declared run ID \(runID.value) ready: recording the steps whose checks do not say otherwise")]
+  }
+
+  // MARK: Writing
+
+  mutating func write(_ action: Deferred? = nil) -> [Effect] {
+    writesIssued += 1
+    if let action { deferred.append((writesIssued, action)) }
+    return [.write(record)]
+  }
+
+  mutating func written(at now: MonotonicInstant) -> [Effect] {
+    writesAnswered += 1
+    writesFailSince = nil
+    guard holdsLock else { return [] }
+    // The record is one file: what is durable now covers every earlier wish.
+    let due = deferred.filter { $0.write <= writesAnswered }.map(\.action)
+    deferred.removeAll { $0.write <= writesAnswered }
+    return due.flatMap { perform($0, at: now) }
+  }
+
+  /// The lock still holds, so a step that runs may go on; but nothing begins, and nothing counts as done, before a write
+  /// succeeds.
+  mutating func writeFailed(_ failure: StoreFailure, at now: MonotonicInstant) -> [Effect] {
+    writesAnswered += 1
+    let since = writesFailSince ?? now
+    writesFailSince = since
+    // Nothing has begun: say so at once.
+    let isFirst = deferred.contains { $0.action == .advance && $0.write <= writesAnswered }
+    if isFirst || now - since >= InfrastructurePhase.writePatience { return giveUpWriting(failure, at: now) }
+    guard writesAnswered == writesIssued else { return [.note(failure.text)] }
+    return [
+      .note(
+        "\(failure.text); trying again in \(InfrastructurePhase.writeRetryDelay.readable)"
+          + (graph.isQuiet ? "" : " (what runs goes on, since the lock holds)")),
+      .scheduleHeartbeat(now + InfrastructurePhase.writeRetryDelay),
+    ]
+  }
+
+  private mutating func giveUpWriting(_ failure: StoreFailure, at now: MonotonicInstant) -> [Effect] {
+    deferred = []
+    brokenStore = failure
+    var effects: [Effect] = []
+    switch state {
+    case .concluding(let outcome):
+      // The outcome itself is known; others will find out by themselves.
+      if case .failed = outcome { return [.note(failure.text)] + release(outcome) }
+      return release(.storeUnusable(failure))
+    case .working:
+      for effect in graph.cancelStarting() + graph.leaveOutBlocked() {
+        if case .ended(let index, let outcome, let attempts, _) = effect {
+          effects.append(.stepEnded(step: index, outcome, attempts: attempts))
+        }
+      }
+      if graph.isQuiet { return effects + release(.storeUnusable(failure)) }
+      return effects + [.note("\(failure.text): what runs is stopped, since it could not be recorded")]
+        + perform(graph.interrupt(at: now), at: now)
+    case .undoing where !graph.isQuiet:
+      state = .undoing([], .storeUnusable(failure))
+      return []
+    default: return release(.storeUnusable(failure))
+    }
+  }
+
+  mutating func heartbeat(at now: MonotonicInstant) -> [Effect] {
+    guard holdsLock, record.claim != nil, writesAnswered == writesIssued else {
+      return holdsLock ? [.scheduleHeartbeat(now + InfrastructurePhase.heartbeatInterval)] : []
+    }
+    switch state {
+    case .working, .undoing, .concluding:
+      record.claim?.heartbeat = wallClock()
+      return write() + [.scheduleHeartbeat(now + InfrastructurePhase.heartbeatInterval)]
+    default: return []
+    }
+  }
+
+  // MARK: Going on
+
+  private mutating func perform(_ action: Deferred, at now: MonotonicInstant) -> [Effect] {
+    switch action {
+    case .advance:
+      return [.scheduleHeartbeat(now + InfrastructurePhase.heartbeatInterval)] + advance(at: now)
+    case .begin(let indexes):
+      return indexes.flatMap { perform(graph.start($0, at: now), at: now) } + advance(at: now)
+    case .settle(let index):
+      graph.settle(index)
+      return advance(at: now)
+    case .undo(let index):
+      return [.rollbackBegan(step: index)] + perform(graph.undo(index, at: now), at: now)
+    case .release(let outcome): return release(outcome)
+    }
+  }
+
+  /// Carries out what the graph wants, and goes on when it can.
+  mutating func perform(_ effects: [StepGraph.Effect], at now: MonotonicInstant) -> [Effect] {
+    var result: [Effect] = []
+    for effect in effects {
+      switch effect {
+      case .run(let index, let command): result.append(.run(step: index, command, record.outputs))
+      case .stop(let index): result.append(.stopCommand(step: index))
+      case .kill(let index): result.append(.killCommand(step: index))
+      case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
+      case .unschedule(let index): result.append(.unscheduleStep(step: index))
+      case .note(let text): result.append(.note(text))
+      case .began(let index): result.append(.stepBegan(step: index))
+      case .ended(let index, let outcome, let attempts, let outputs):
+        result.append(.stepEnded(step: index, outcome, attempts: attempts))
+        result += ended(index, outcome, outputs)
+      }
+    }
+    // Every effect above has been taken into account before the graph is asked what is next.
+    switch state {
+    case .working: return result + (deferred.isEmpty ? advance(at: now) : [])
+    case .undoing(let rest, let outcome):
+      return result + (graph.isQuiet && deferred.isEmpty ? undoNext(rest, outcome, at: now) : [])
+    case .killing(let outcome): return result + endKilling(outcome)
+    default: return result
+    }
+  }
+
+  private mutating func ended(_ index: Int, _ outcome: StepOutcome, _ outputs: [StepOutput]) -> [Effect] {
+    let step = steps[index]
+    guard holdsLock else { return [] }
+    switch outcome {
+    case .done:
+      record.claim?.running.removeAll { $0.step == step.name }
+      record.entries.removeAll { $0.step == step.name }
+      record.entries.append(
+        ReleaseRecord.Entry(step: step.name, hash: step.hash, doneAt: wallClock(), outputs: outputs))
+      return write(.settle(index))
+    case .failed, .interrupted:
+      // Not written by itself: what follows writes it.
+      record.claim?.running.removeAll { $0.step == step.name }
+      return []
+    case .skipped, .notStarted, .undone, .undoFailed: return []
+    }
+  }
+
+  /// What can start is announced; when nothing runs and nothing can, the phase comes to its end.
+  mutating func advance(at now: MonotonicInstant) -> [Effect] {
+    guard state == .working else { return [] }
+    var effects: [Effect] = []
+    if isInterrupted || brokenStore != nil {
+      let stops = graph.interrupt(at: now)
+      if !stops.isEmpty { return perform(stops, at: now) }
+    }
+    for effect in graph.leaveOutBlocked() {
+      if case .ended(let index, let outcome, let attempts, _) = effect {
+        effects.append(.stepEnded(step: index, outcome, attempts: attempts))
+      }
+    }
+    let next = graph.takeStartable()
+    if !next.isEmpty {
+      let wall = wallClock()
+      for index in next {
+        let deadline = steps[index].timeout.map { wall &+ UInt64(clamping: $0.wholeNanoseconds) }
+        record.entries.removeAll { $0.step == steps[index].name }
+        record.claim?.running.append(
+          ReleaseRecord.Running(step: steps[index].name, startedAt: wall, deadline: deadline))
+      }
+      record.claim?.heartbeat = wall
+      return effects + write(.begin(next))
+    }
+    guard graph.isQuiet, deferred.isEmpty else { return effects }
+    return effects + conclude(at: now)
+  }
+
+  private mutating func conclude(at now: MonotonicInstant) -> [Effect] {
+    if let brokenStore { return release(.storeUnusable(brokenStore)) }
+    if let (index, reason) = graph.failure {
+      var queue = Array(graph.completed.reversed())
+      if steps[index].rollsBackWhenFailed { queue.insert(index, at: 0) }
+      if isInterrupted { queue.removeAll { !steps[$0].rollsBackOnStop } }
+      return undoNext(queue, .failed(step: steps[index].name, reason: reason), at: now)
+    }
+    if isInterrupted {
+      return undoNext(
+        graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
+    }
+    record.completedAt = wallClock()
+    record.claim?.running = []
+    let outcome = Outcome.ready(ran: true, outputs: record.outputs)
+    state = .concluding(outcome)
+    return write(.release(outcome))
+  }
+}
