@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,6 +35,11 @@ static int guarded_count;
 static char path[MAX_PATH];
 static char *data;
 static int peer;
+// The file that was read last, as it was then: what AWAIT_CHANGE compares with.
+static char seen_path[MAX_PATH];
+static struct stat seen;
+static bool seen_missing;
+static int notifications = -1;
 
 static bool receive(void *buffer, size_t length) {
   for (size_t at = 0; at < length;) {
@@ -74,6 +81,8 @@ static ssize_t read_all(int fd) {
 
 static bool read_file(void) {
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  memcpy(seen_path, path, sizeof seen_path);
+  seen_missing = fd < 0 || fstat(fd, &seen) < 0;
   if (fd < 0) return answer(CLINUX_FILE_READ, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0);
   ssize_t size = read_all(fd);
   int error = errno;
@@ -81,6 +90,58 @@ static bool read_file(void) {
   if (size == -1) return answer(CLINUX_FILE_READ, error, CLINUX_FILE_STAGE_READ, NULL, 0);
   if (size == -2) return answer(CLINUX_FILE_READ, EFBIG, CLINUX_FILE_STAGE_TOO_LARGE, NULL, 0);
   return answer(CLINUX_FILE_READ, 0, 0, data, (size_t)size);
+}
+
+// A file that is replaced has another inode; one that is written in place another time.
+static bool has_changed(void) {
+  struct stat now;
+  bool missing = stat(path, &now) < 0;
+  if (missing || seen_missing) return missing != seen_missing;
+  return now.st_ino != seen.st_ino || now.st_dev != seen.st_dev || now.st_size != seen.st_size ||
+         now.st_mtim.tv_sec != seen.st_mtim.tv_sec || now.st_mtim.tv_nsec != seen.st_mtim.tv_nsec;
+}
+
+static void watch_directory(void) {
+  if (notifications >= 0) return;
+  char parent[MAX_PATH];
+  snprintf(parent, sizeof parent, "%s", path);
+  char *slash = strrchr(parent, '/');
+  if (slash == NULL) return;
+  slash[slash == parent] = 0;
+  notifications = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  if (notifications < 0) return;
+  if (inotify_add_watch(notifications, parent, IN_MOVED_TO | IN_CLOSE_WRITE | IN_DELETE | IN_ONLYDIR) < 0) {
+    // No directory, no more watches, or a file system without them: the caller's poll remains.
+    close(notifications);
+    notifications = -1;
+  }
+}
+
+static long milliseconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000L + now.tv_nsec / 1000000L;
+}
+
+// Another request ends the wait too.
+static bool await_change(uint32_t timeout) {
+  long deadline = milliseconds_now() + (long)timeout;
+  // The watch comes before the look: what changes in between is seen by one of them.
+  watch_directory();
+  bool is_known = strcmp(seen_path, path) == 0;
+  while (is_known && !has_changed()) {
+    long left = deadline - milliseconds_now();
+    if (left <= 0) break;
+    struct pollfd wanted[2] = {{peer, POLLIN, 0}, {notifications, POLLIN, 0}};
+    int count = poll(wanted, notifications >= 0 ? 2 : 1, (int)left);
+    if ((count < 0 && errno != EINTR) || (count > 0 && wanted[0].revents != 0)) break;
+    if (count > 0) {
+      char events[4096];
+      while (read(notifications, events, sizeof events) > 0) {
+      }
+    }
+  }
+  return answer(CLINUX_FILE_AWAIT_CHANGE, 0, 0, NULL, 0);
 }
 
 static int sync_directory_of(const char *file) {
@@ -171,48 +232,67 @@ static bool make_directory(uint32_t mode) {
   return answer(CLINUX_FILE_DIRECTORY, 0, 0, NULL, 0);
 }
 
+// Somebody may have removed the file while we waited for its lock: then the lock is on nothing that others see.
+static bool is_still_there(int fd) {
+  struct stat ours, theirs;
+  return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 && ours.st_ino == theirs.st_ino &&
+         ours.st_dev == theirs.st_dev;
+}
+
+// Opens and locks. Returns the descriptor, -1 after an error that has been answered, -2 when nobody listens any more.
+static int open_locked(uint32_t mode) {
+  bool said_busy = false;
+  for (;;) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+    if (fd < 0) return answer(CLINUX_FILE_LOCK, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0) ? -1 : -2;
+    int result = flock(fd, LOCK_EX | LOCK_NB);
+    if (result < 0 && errno == EWOULDBLOCK) {
+      ssize_t size = said_busy ? 0 : read_all(fd);
+      if (!said_busy && !answer(CLINUX_FILE_LOCK, EWOULDBLOCK, CLINUX_FILE_STAGE_LOCK, data, size > 0 ? (size_t)size : 0)) {
+        close(fd);
+        return -2;
+      }
+      said_busy = true;
+      do {
+        result = flock(fd, LOCK_EX);
+      } while (result < 0 && errno == EINTR);
+    }
+    if (result < 0) {
+      int error = errno;
+      close(fd);
+      return answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_LOCK, NULL, 0) ? -1 : -2;
+    }
+    if (is_still_there(fd)) return fd;
+    close(fd);
+  }
+}
+
 static bool take_lock(uint32_t mode, size_t length) {
   if (lock_count == MAX_LOCKS) return answer(CLINUX_FILE_LOCK, ENOLCK, CLINUX_FILE_STAGE_LOCK, NULL, 0);
   // What the lock file will say while we hold it; `data` is needed for what it says now.
   char owner[1024];
   if (length > sizeof owner) length = sizeof owner;
   memcpy(owner, data, length);
-  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
-  if (fd < 0) return answer(CLINUX_FILE_LOCK, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0);
-  if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-    int error = errno;
-    ssize_t size = read_all(fd);
-    if (!answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_LOCK, data, size > 0 ? (size_t)size : 0)) return false;
-    if (error != EWOULDBLOCK) {
-      close(fd);
-      return true;
-    }
-    int result;
-    do {
-      result = flock(fd, LOCK_EX);
-    } while (result < 0 && errno == EINTR);
-    if (result < 0) {
-      error = errno;
-      close(fd);
-      return answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_LOCK, NULL, 0);
-    }
-  }
+  int fd = open_locked(mode);
+  if (fd < 0) return fd == -1;
   // From here on the death of PID 1 is met by ending the groups first; until now it was to end us at once.
   prctl(PR_SET_PDEATHSIG, 0L, 0L, 0L, 0L);
+  // A holder that gives its lock back empties the file: what is there names one that vanished.
+  ssize_t left = read_all(fd);
   if (ftruncate(fd, 0) == 0 && pwrite(fd, owner, length, 0) < 0) {
-    // Only a courtesy to those who wait: the lock does not depend on it.
+    // A full disk: those who wait do not learn whom they wait for. The lock does not depend on it.
   }
   locks[lock_count].fd = fd;
   snprintf(locks[lock_count].path, MAX_PATH, "%s", path);
   lock_count++;
-  return answer(CLINUX_FILE_LOCK, 0, 0, NULL, 0);
+  return answer(CLINUX_FILE_LOCK, 0, 0, data, left > 0 ? (size_t)left : 0);
 }
 
 static bool release_lock(void) {
   for (int i = 0; i < lock_count; i++) {
     if (strcmp(locks[i].path, path) != 0) continue;
     if (ftruncate(locks[i].fd, 0) < 0) {
-      // As above: a stale name in the file misleads nobody, since flock is the truth.
+      // The next holder waits a little for what we ran to end, though it has: nothing worse.
     }
     close(locks[i].fd);
     locks[i] = locks[--lock_count];
@@ -253,6 +333,8 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
   peer = socket_fd;
   lock_count = 0;
   guarded_count = 0;
+  seen_path[0] = 0;
+  notifications = -1;
   data = malloc(CLINUX_FILE_LIMIT + 1);
   if (data == NULL) return 1;
   prctl(PR_SET_PDEATHSIG, (long)SIGKILL, 0L, 0L, 0L);
@@ -274,6 +356,16 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
         break;
       }
       case CLINUX_FILE_UNLOCK: alive = release_lock(); break;
+      case CLINUX_FILE_AWAIT_CHANGE: alive = await_change(request.mode); break;
+      case CLINUX_FILE_REMOVE:
+        alive = unlink(path) == 0 || errno == ENOENT
+                    ? answer(CLINUX_FILE_REMOVE, 0, 0, NULL, 0)
+                    : answer(CLINUX_FILE_REMOVE, errno, CLINUX_FILE_STAGE_REMOVE, NULL, 0);
+        break;
+      case CLINUX_FILE_PRUNE:
+        data[request.data_length] = 0;
+        alive = answer(CLINUX_FILE_PRUNE, clinux_prune(path, data, request.data_length), CLINUX_FILE_STAGE_REMOVE, NULL, 0);
+        break;
       case CLINUX_FILE_GUARD:
         if (guarded_count < MAX_GUARDED) guarded[guarded_count++] = (int)request.mode;
         break;
@@ -286,5 +378,10 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
     }
   }
   if (lock_count > 0) end_guarded_groups();
+  for (int i = 0; i < lock_count; i++) {
+    if (ftruncate(locks[i].fd, 0) < 0) {
+      // As in release_lock.
+    }
+  }
   return 0;
 }

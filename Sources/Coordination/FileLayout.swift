@@ -1,5 +1,14 @@
 /// Where the `file` backend keeps things, and where the node phase's marker is.
 public struct FileLayout: Equatable, Sendable {
+  /// What the name of a release record ends with.
+  public static let recordSuffix = ".release"
+  /// What the names of a marker and its lock begin with: django-autoinit's own, so that mixed fleets see each other.
+  public static let markerPrefix = ".autoinit_node_"
+  /// What the name of a marker ends with.
+  public static let markerSuffix = ".marker"
+  /// What the name of a marker's lock ends with.
+  public static let markerLockSuffix = ".lock"
+
   /// `state_dir`.
   public var stateDirectory: String
   /// `node.marker_dir`.
@@ -16,16 +25,22 @@ public struct FileLayout: Equatable, Sendable {
 
   /// One lock for all releases: two of them must not migrate at once either.
   public var infrastructureLock: String { stateDirectory + "/infrastructure.lock" }
+  /// Whoever holds it is the primary.
+  public var leaderLock: String { stateDirectory + "/leader.lock" }
   /// The directory of the release records.
   public var releaseDirectory: String { stateDirectory + "/releases" }
+  /// The name of this release's record.
+  public var recordName: String { PathComponent.escaped(runID) + FileLayout.recordSuffix }
   /// This release's record.
-  public var record: String { releaseDirectory + "/" + PathComponent.escaped(runID) + ".release" }
-  /// django-autoinit's own names, so that mixed fleets see each other.
-  public var marker: String {
-    markerDirectory + "/.autoinit_node_" + PathComponent.escaped(runID) + ".marker"
+  public var record: String { releaseDirectory + "/" + recordName }
+  /// The name of this release's marker.
+  public var markerName: String {
+    FileLayout.markerPrefix + PathComponent.escaped(runID) + FileLayout.markerSuffix
   }
+  /// This release's marker.
+  public var marker: String { markerDirectory + "/" + markerName }
   /// flock on this file excludes django-autoinit's node phase and is excluded by it.
   public var markerLock: String {
-    markerDirectory + "/.autoinit_node_" + PathComponent.escaped(runID) + ".lock"
+    markerDirectory + "/" + FileLayout.markerPrefix + PathComponent.escaped(runID) + FileLayout.markerLockSuffix
   }
 }

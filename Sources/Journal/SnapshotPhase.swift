@@ -56,10 +56,18 @@ extension Snapshot {
       case done
       /// Given up.
       case failed
-      /// Not needed, or another failed before it.
+      /// Done before, or not needed.
       case skipped
+      /// Stopped before its end.
+      case interrupted
+      /// Another failed, or we stopped, before it began.
+      case notStarted = "not_started"
+      /// Its rollback runs.
+      case undoing = "rolling_back"
       /// Was done, and has been rolled back.
-      case undone
+      case undone = "rolled_back"
+      /// Its rollback failed.
+      case undoFailed = "rollback_failed"
     }
 
     /// Its name.

@@ -14,6 +14,8 @@ public struct LaunchPlan: Sendable {
   public var steps: [ProcessID: ProcessImage] = [:]
   /// The checks of the steps.
   public var checks: [ProcessID: ProcessImage] = [:]
+  /// What undoes the steps.
+  public var rollbacks: [ProcessID: ProcessImage] = [:]
 
   /// A plan without processes.
   public init() {}
@@ -92,9 +94,11 @@ public struct Planner {
       launch.steps[id] = image(of: step, step.run, phase: "node")
       if let check = step.check { launch.checks[id] = image(of: step, check, phase: "node") }
     }
-    plan.timeout = settings.timeout
-    plan.maximumWait = settings.maximumWait
-    plan.pollInterval = settings.coordination.pollInterval
+    plan.infrastructureRules.timeout = settings.timeout
+    plan.infrastructureRules.maximumWait = settings.maximumWait
+    plan.infrastructureRules.pollInterval = settings.coordination.pollInterval
+    plan.nodeRules.timeout = settings.timeout
+    plan.nodeRules.place = settings.node.markerDirectory
     plan.stopTimeout = settings.stopTimeout
     plan.drainDelay = settings.health.drainDelay
     plan.hasTerminal = context.hasTerminal

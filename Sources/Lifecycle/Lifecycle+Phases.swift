@@ -1,70 +1,12 @@
+import Coordination
 import EventLoop
 import Journal
 import Phases
 import Processes
 
-/// What `/status` shows of a phase.
-struct PhaseView: Sendable {
-  var name: String
-  private(set) var state = Snapshot.Phase.State.pending
-  private(set) var since: MonotonicInstant?
-  var reason: String?
-  var waitingFor: String?
-  var steps: [StepView]
-
-  struct StepView: Sendable {
-    var name: String
-    var state = Snapshot.Step.State.pending
-    var attempts = 0
-    var began: MonotonicInstant?
-    var ended: MonotonicInstant?
-    var reason: String?
-  }
-
-  init(name: String, steps: [String]) {
-    self.name = name
-    self.steps = steps.map { StepView(name: $0) }
-  }
-
-  /// Another state; a phase that is skipped skips its steps.
-  mutating func enter(_ next: Snapshot.Phase.State, at now: MonotonicInstant) {
-    if next != state { since = now }
-    state = next
-    if next != .waiting { waitingFor = nil }
-    if next == .skipped { for index in steps.indices { steps[index].state = .skipped } }
-  }
-
-  mutating func began(_ index: Int, at now: MonotonicInstant) {
-    enter(.running, at: now)
-    steps[index].state = .running
-    steps[index].began = now
-  }
-
-  mutating func ended(
-    _ index: Int, _ outcome: StepOutcome, attempts: Int, skipped: Bool, at now: MonotonicInstant
-  ) {
-    steps[index].attempts = attempts
-    steps[index].ended = now
-    switch outcome {
-    case .done: steps[index].state = skipped ? .skipped : .done
-    case .failed(let reason):
-      steps[index].state = .failed
-      steps[index].reason = reason
-    case .interrupted:
-      steps[index].state = .failed
-      steps[index].reason = "interrupted"
-    }
-  }
-
-  func duration(of index: Int) -> String {
-    guard let began = steps[index].began, let ended = steps[index].ended else { return "0s" }
-    return (ended - began).readable
-  }
-}
-
 extension Lifecycle {
-  mutating func beginInfrastructure(at now: MonotonicInstant) -> [Effect] {
-    var effects = enter(.infrastructure)
+  mutating func beginPhases(at now: MonotonicInstant) -> [Effect] {
+    var effects: [Effect] = []
     if plan.runID.isDevelopment, !plan.infrastructure.isEmpty || !plan.node.isEmpty {
       effects.append(
         .log(
@@ -72,12 +14,43 @@ extension Lifecycle {
           "no run ID is set: using \(plan.runID.value), under which nothing that is recorded is trusted and every start "
             + "runs the phases; set run_id, --run-id or SUPERVISOR_RUN_ID to the release"))
     }
-    return effects + feedInfrastructure(.begin, at: now)
+    if plan.scope == .node { return effects + beginNode([], at: now) }
+    return effects + enter(.infrastructure) + started(infrastructureView, hasSteps: !plan.infrastructure.isEmpty)
+      + feedInfrastructure(.begin, at: now)
+  }
+
+  private mutating func beginNode(_ outputs: [StepOutput], at now: MonotonicInstant) -> [Effect] {
+    enter(.node) + started(nodeView, hasSteps: !plan.node.isEmpty) + feedNode(.begin(outputs), at: now)
+  }
+
+  /// Where the phases are all that was asked for, their beginning is worth a line.
+  private func started(_ view: PhaseView, hasSteps: Bool) -> [Effect] {
+    guard hasSteps else { return [] }
+    return [
+      .log(
+        plan.scope == .life ? .debug : .info, "\(view.name) phase: starting (run ID \(plan.runID.value))",
+        EventFields("phase_started", phase: view.name))
+    ]
+  }
+
+  /// The line for a phase that is complete.
+  private func completed(_ view: PhaseView, ran: Bool, at now: MonotonicInstant) -> Effect {
+    let duration = view.duration(at: now)
+    let text =
+      ran
+      ? "\(view.name) phase complete for run ID \(plan.runID.value) (\(duration.readable))"
+      : "\(view.name) phase of run ID \(plan.runID.value) was complete already: nothing to do (\(duration.readable))"
+    return .log(.info, text, EventFields("phase_done", phase: view.name, duration: duration))
+  }
+
+  private func waiting(_ view: PhaseView, _ holder: String) -> Effect {
+    .log(.debug, "waits for \(holder)", EventFields("phase_waiting", phase: view.name, reason: holder))
   }
 
   // MARK: Infrastructure
 
   mutating func feedInfrastructure(_ event: InfrastructurePhase.Event, at now: MonotonicInstant) -> [Effect] {
+    if infrastructureView.began == nil { infrastructureView.enter(.pending, at: now) }
     let effects = infrastructure.handle(event, at: now)
     return effects.flatMap { infrastructureEffect($0, at: now) }
   }
@@ -86,57 +59,39 @@ extension Lifecycle {
     _ effect: InfrastructurePhase.Effect, at now: MonotonicInstant
   ) -> [Effect] {
     switch effect {
-    case .run(let step, let command): return runCommand(.infrastructureStep(step), command, at: now)
+    case .run(let step, let command, let outputs):
+      return runCommand(.infrastructureStep(step), command, outputs, at: now)
     case .stopCommand(let step): return stopCommand(.infrastructureStep(step), at: now)
     case .killCommand(let step): return killCommand(.infrastructureStep(step), at: now)
-    case .note(let text): return [.log(.info, text)]
+    case .note(let text): return [.log(.info, text, EventFields(phase: "infrastructure"))]
     case .waiting(let holder):
       infrastructureView.enter(.waiting, at: now)
       infrastructureView.waitingFor = holder
-      return []
-    case .stepBegan(let step):
-      infrastructureView.began(step, at: now)
-      return [.log(.info, "infrastructure step \(infrastructureView.steps[step].name): started")]
-    case .stepEnded(let step, let outcome, let attempts, let skipped):
-      infrastructureView.ended(step, outcome, attempts: attempts, skipped: skipped, at: now)
-      return stepLine("infrastructure", infrastructureView, step, outcome, skipped: skipped)
+      return [waiting(infrastructureView, holder)]
+    case .stepBegan(let step): return Lifecycle.stepBegan(&infrastructureView, step, undoing: false, at: now)
+    case .rollbackBegan(let step): return Lifecycle.stepBegan(&infrastructureView, step, undoing: true, at: now)
+    case .stepEnded(let step, let outcome, let attempts):
+      return Lifecycle.stepEnded(&infrastructureView, step, outcome, attempts, at: now)
     case .finished(let outcome): return infrastructureFinished(outcome, at: now)
-    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule, .scheduleHeartbeat:
+    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule, .scheduleHeartbeat,
+      .scheduleStep, .unscheduleStep:
       return [.infrastructure(effect)]
-    }
-  }
-
-  private func stepLine(
-    _ phase: String, _ view: PhaseView, _ index: Int, _ outcome: StepOutcome, skipped: Bool
-  ) -> [Effect] {
-    let name = view.steps[index].name
-    switch outcome {
-    case .done where skipped: return [.log(.info, "\(phase) step \(name): already done, skipped")]
-    case .done: return [.log(.info, "\(phase) step \(name): done in \(view.duration(of: index))")]
-    case .failed(let reason):
-      return [.log(.error, "\(phase) step \(name): failed after \(view.duration(of: index)): \(reason)")]
-    case .interrupted:
-      return [.log(.warning, "\(phase) step \(name): interrupted after \(view.duration(of: index))")]
     }
   }
 
   private mutating func infrastructureFinished(
     _ outcome: InfrastructurePhase.Outcome, at now: MonotonicInstant
   ) -> [Effect] {
-    if case .ready(let ran) = outcome {
+    if case .ready(let ran, let outputs) = outcome {
       infrastructureView.enter(ran ? .done : .skipped, at: now)
       let line: [Effect] =
-        plan.infrastructure.isEmpty
-        ? []
-        : [
-          .log(
-            .info,
-            ran
-              ? "infrastructure phase complete for run ID \(plan.runID.value)"
-              : "infrastructure phase of run ID \(plan.runID.value) was complete already: nothing to do")
-        ]
+        plan.infrastructure.isEmpty ? [] : [completed(infrastructureView, ran: ran, at: now)]
       if stop != nil { return line + phasesInterrupted(at: now) }
-      return line + enter(.node) + feedNode(.begin, at: now)
+      switch plan.scope {
+      case .life, .phases: return line + beginNode(outputs, at: now)
+      case .infrastructure: return line + phasesDone(at: now)
+      case .node: return line + feedNode(.released(outputs), at: now)
+      }
     }
     infrastructureView.enter(.failed, at: now)
     let ending: Ending
@@ -147,41 +102,49 @@ extension Lifecycle {
       ending = Ending(
         code: 76, reason: "infrastructure_failed",
         text: "the infrastructure phase of run ID \(plan.runID.value) failed at step \(step): \(reason)")
-    case .timedOut(let text): ending = Ending(code: 75, reason: "lock_timeout", text: text)
-    case .storeUnusable(let text): ending = Ending(code: 70, reason: "state_unusable", text: text)
+    case .timedOut(let text):
+      ending = Ending(code: 75, reason: plan.scope == .node ? "readiness_timeout" : "lock_timeout", text: text)
+    case .storeUnusable(let failure):
+      ending = Ending(
+        code: failure.isPermission ? 77 : 70, reason: failure.isPermission ? "state_not_permitted" : "state_unusable",
+        text: failure.text)
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
-        text: "the infrastructure lock was lost (its helper process ended); the step that ran was killed")
+        text: "the infrastructure lock was lost (its helper process ended); what ran was killed")
     }
-    return phaseFailed(ending, at: now)
+    return phaseFailed("infrastructure", ending, at: now)
   }
 
   // MARK: Node
 
   mutating func feedNode(_ event: NodePhase.Event, at now: MonotonicInstant) -> [Effect] {
+    if nodeView.began == nil { nodeView.enter(.pending, at: now) }
     let effects = node.handle(event, at: now)
     return effects.flatMap { nodeEffect($0, at: now) }
   }
 
   private mutating func nodeEffect(_ effect: NodePhase.Effect, at now: MonotonicInstant) -> [Effect] {
     switch effect {
-    case .run(let step, let command): return runCommand(.nodeStep(step), command, at: now)
+    case .run(let step, let command, let outputs): return runCommand(.nodeStep(step), command, outputs, at: now)
     case .stopCommand(let step): return stopCommand(.nodeStep(step), at: now)
     case .killCommand(let step): return killCommand(.nodeStep(step), at: now)
-    case .note(let text): return [.log(.info, text)]
+    case .note(let text): return [.log(.info, text, EventFields(phase: "node"))]
     case .waiting(let holder):
       nodeView.enter(.waiting, at: now)
       nodeView.waitingFor = holder
-      return []
-    case .stepBegan(let step):
-      nodeView.began(step, at: now)
-      return [.log(.info, "node step \(nodeView.steps[step].name): started")]
-    case .stepEnded(let step, let outcome, let attempts, let skipped):
-      nodeView.ended(step, outcome, attempts: attempts, skipped: skipped, at: now)
-      return stepLine("node", nodeView, step, outcome, skipped: skipped)
+      return [waiting(nodeView, holder)]
+    case .stepBegan(let step): return Lifecycle.stepBegan(&nodeView, step, undoing: false, at: now)
+    case .rollbackBegan(let step): return Lifecycle.stepBegan(&nodeView, step, undoing: true, at: now)
+    case .stepEnded(let step, let outcome, let attempts):
+      return Lifecycle.stepEnded(&nodeView, step, outcome, attempts, at: now)
+    case .awaitRelease:
+      nodeView.enter(.waiting, at: now)
+      nodeView.waitingFor = "the infrastructure phase"
+      return feedInfrastructure(.begin, at: now)
     case .finished(let outcome): return nodeFinished(outcome, at: now)
-    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule: return [.node(effect)]
+    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule, .scheduleStep, .unscheduleStep:
+      return [.node(effect)]
     }
   }
 
@@ -189,18 +152,8 @@ extension Lifecycle {
     if case .done(let ran, let failed) = outcome {
       nodeView.enter(ran ? .done : .skipped, at: now)
       if !failed.isEmpty { nodeView.reason = "skipped after a failure: \(failed.joined(separator: ", "))" }
-      let line: [Effect] =
-        plan.node.isEmpty
-        ? []
-        : [
-          .log(
-            .info,
-            ran
-              ? "node phase complete for run ID \(plan.runID.value)"
-              : "node phase of run ID \(plan.runID.value) was complete already: nothing to do")
-        ]
-      if stop != nil { return line + phasesInterrupted(at: now) }
-      return line + beginRunning(at: now)
+      let line: [Effect] = plan.node.isEmpty ? [] : [completed(nodeView, ran: ran, at: now)]
+      return line + phasesDone(at: now)
     }
     nodeView.enter(.failed, at: now)
     let ending: Ending
@@ -212,23 +165,47 @@ extension Lifecycle {
         code: 76, reason: "node_failed",
         text: "the node phase of run ID \(plan.runID.value) failed at step \(step): \(reason)")
     case .timedOut(let text): ending = Ending(code: 75, reason: "node_lock_timeout", text: text)
-    case .storeUnusable(let text): ending = Ending(code: 70, reason: "marker_unusable", text: text)
+    case .storeUnusable(let failure):
+      ending = Ending(
+        code: failure.isPermission ? 77 : 70, reason: failure.isPermission ? "marker_not_permitted" : "marker_unusable",
+        text: failure.text)
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
-        text: "the node lock was lost (its helper process ended); the step that ran was killed")
+        text: "the node lock was lost (its helper process ended); what ran was killed")
     }
-    return phaseFailed(ending, at: now)
+    return phaseFailed("node", ending, at: now)
   }
 
   // MARK: Both
 
-  private mutating func phaseFailed(_ ending: Ending, at now: MonotonicInstant) -> [Effect] {
+  private static func stepBegan(
+    _ view: inout PhaseView, _ index: Int, undoing: Bool, at now: MonotonicInstant
+  ) -> [Effect] {
+    view.stepBegan(index, undoing: undoing, at: now)
+    let step = view.steps[index].name
+    return [
+      .log(
+        .info, "\(view.name) step \(step): \(undoing ? "rolling back" : "started")",
+        EventFields(undoing ? "step_rolling_back" : "step_started", phase: view.name, step: step))
+    ]
+  }
+
+  private static func stepEnded(
+    _ view: inout PhaseView, _ index: Int, _ outcome: StepOutcome, _ attempts: Int, at now: MonotonicInstant
+  ) -> [Effect] {
+    view.stepEnded(index, outcome, attempts: attempts, at: now)
+    let (level, text, fields) = view.line(index, outcome)
+    return [.log(level, text, fields)]
+  }
+
+  private mutating func phaseFailed(_ phase: String, _ ending: Ending, at now: MonotonicInstant) -> [Effect] {
+    let fields = EventFields("phase_failed", phase: phase, reason: ending.reason)
     if stop != nil {
       // It was being stopped anyway; the reason of the stop stands.
-      return [.log(.error, ending.text)] + phasesInterrupted(at: now)
+      return [.log(.error, ending.text, fields)] + phasesInterrupted(at: now)
     }
-    return end(ending, at: now)
+    return end(ending, fields, at: now)
   }
 
   private mutating func phasesInterrupted(at now: MonotonicInstant) -> [Effect] {
@@ -236,7 +213,7 @@ extension Lifecycle {
   }
 
   private mutating func runCommand(
-    _ id: ProcessID, _ command: StepCommand, at now: MonotonicInstant
+    _ id: ProcessID, _ command: StepCommand, _ outputs: [StepOutput], at now: MonotonicInstant
   ) -> [Effect] {
     let step: LifecyclePlan.Step
     switch id {
@@ -246,7 +223,8 @@ extension Lifecycle {
     }
     processes[id] = SupervisedProcess(
       restartPolicy: RestartPolicy(mode: .never), stopPolicy: step.stop, seed: plan.seed)
-    return [.command(id, command)] + feed(id, .start, at: now)
+    commandResults[id] = nil
+    return [.command(id, command, outputs)] + feed(id, .start, at: now)
   }
 
   private mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
@@ -266,8 +244,9 @@ extension Lifecycle {
   mutating func commandEnded(_ id: ProcessID, _ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
     processes[id] = nil
     switch id {
-    case .infrastructureStep: return feedInfrastructure(.commandEnded(result), at: now)
-    case .nodeStep: return feedNode(.commandEnded(result), at: now)
+    case .infrastructureStep(let step):
+      return feedInfrastructure(.commandEnded(step: step, result), at: now)
+    case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)
     case .app, .service: return []
     }
   }

@@ -48,7 +48,7 @@ extension Lifecycle {
       if isCommand { return hunt(id, result: .failed("it was stopped"), at: now) }
       return stopped(id, reason, forced: forced, unkillable: unkillable, at: now)
     case .ended(let ending):
-      if isCommand { return hunt(id, result: result(ending), at: now) }
+      if isCommand { return hunt(id, result: result(of: id, ending), at: now) }
       return ended(id, ending, at: now)
     }
   }
@@ -57,9 +57,10 @@ extension Lifecycle {
     processes[id]?.lastFailure?.description ?? "unknown reason"
   }
 
-  private func result(_ ending: SupervisedProcess.Ending) -> CommandResult {
+  private mutating func result(of id: ProcessID, _ ending: SupervisedProcess.Ending) -> CommandResult {
+    let taken = commandResults.removeValue(forKey: id)
     switch ending {
-    case .completed(.exited(0)): return .succeeded
+    case .completed(.exited(0)): return taken ?? .succeeded()
     case .completed(let status): return .failed("\(status)")
     case .gaveUp(let status): return .failed(status.map { "\($0)" } ?? "it could not be started")
     case .unstartable(let failure): return .failed("\(failure) (\(failure.exitCode))")

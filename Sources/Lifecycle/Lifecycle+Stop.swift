@@ -1,4 +1,5 @@
 import EventLoop
+import Journal
 import Processes
 
 extension Lifecycle {
@@ -7,10 +8,12 @@ extension Lifecycle {
   static let overdueAfter = StopSequence.unkillableAfter * 2
 
   /// Ends everything for a reason of our own: the app's end, a failed phase, a service that gave up.
-  mutating func end(_ ending: Ending, at now: MonotonicInstant) -> [Effect] {
+  mutating func end(
+    _ ending: Ending, _ fields: EventFields = EventFields(), at now: MonotonicInstant
+  ) -> [Effect] {
     if self.ending == nil { self.ending = ending }
     let level: LogLevel = ending.code == 0 ? .info : .error
-    return [.log(level, ending.text)]
+    return (ending.reason == "phases_complete" ? [] : [.log(level, ending.text, fields)])
       + (stop == nil ? beginStop(requestedBy: nil, drains: false, at: now) : [])
   }
 
@@ -30,9 +33,9 @@ extension Lifecycle {
     effects += holdBack(at: now)
     if isInPhases {
       // The step is stopped first, the lock released after it; then the phase says that it was interrupted.
+      let isWithInfrastructure = previous == .infrastructure || node.awaitsRelease
       return effects
-        + (previous == .infrastructure
-          ? feedInfrastructure(.interrupt, at: now) : feedNode(.interrupt, at: now))
+        + (isWithInfrastructure ? feedInfrastructure(.interrupt, at: now) : feedNode(.interrupt, at: now))
     }
     if drainDelay > .zero {
       // No longer than what leaves the processes half of the budget.

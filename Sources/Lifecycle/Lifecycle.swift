@@ -1,5 +1,6 @@
 import Checks
 import Control
+import Coordination
 import EventLoop
 import Journal
 import Phases
@@ -21,6 +22,8 @@ public struct Lifecycle: Sendable {
     case process(ProcessID, SupervisedProcess.Event)
     /// Of one health check.
     case health(ProcessID, ServiceHealth.Event)
+    /// What is to be taken for the success of a step's command: what it gave to later steps was read.
+    case commandResult(ProcessID, CommandResult)
     /// Of the infrastructure phase.
     case infrastructure(InfrastructurePhase.Event)
     /// Of the node phase.
@@ -44,7 +47,7 @@ public struct Lifecycle: Sendable {
     /// Look whether anybody is left in the process's group; answer with `groupLooked`.
     case lookAtGroup(ProcessID)
     /// Which command of a step the next `spawn` is for.
-    case command(ProcessID, StepCommand)
+    case command(ProcessID, StepCommand, [StepOutput])
     /// For one health check.
     case health(ProcessID, ServiceHealth.Effect)
     /// Of the infrastructure phase; commands come as `process`.
@@ -66,7 +69,7 @@ public struct Lifecycle: Sendable {
     /// The timer is not wanted any more.
     case unschedule(TimerName)
     /// A line for people.
-    case log(LogLevel, String)
+    case log(LogLevel, String, EventFields = EventFields())
     /// Another stage has begun.
     case stage(Snapshot.Stage)
     /// End this program.
@@ -122,6 +125,7 @@ public struct Lifecycle: Sendable {
   var hunts: [ProcessID: StrayHunt] = [:]
   /// Commands that are killed without grace; so is what they left behind.
   var hurriedCommands: Set<ProcessID> = []
+  var commandResults: [ProcessID: CommandResult] = [:]
   var startOrder: [ProcessID] = []
   var earlyQueue: [ProcessID] = []
   var infrastructure: InfrastructurePhase
@@ -141,10 +145,9 @@ public struct Lifecycle: Sendable {
   public init(plan: LifecyclePlan, wallClock: @escaping @Sendable () -> UInt64) {
     self.plan = plan
     infrastructure = InfrastructurePhase(
-      runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner, timeout: plan.timeout,
-      maximumWait: plan.maximumWait, wallClock: wallClock)
-    infrastructure.pollInterval = plan.pollInterval
-    node = NodePhase(runID: plan.runID, steps: plan.node.map(\.phase), timeout: plan.timeout)
+      runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner,
+      rules: plan.infrastructureRules, wallClock: wallClock)
+    node = NodePhase(runID: plan.runID, steps: plan.node.map(\.phase), rules: plan.nodeRules)
     infrastructureView = PhaseView(name: "infrastructure", steps: plan.infrastructure.map(\.phase.name))
     nodeView = PhaseView(name: "node", steps: plan.node.map(\.phase.name))
     add(.app, plan.app, salt: 0)
@@ -167,6 +170,9 @@ public struct Lifecycle: Sendable {
     case .signals(let batch): return batch.flatMap { received($0, at: now) }
     case .process(let id, let event): return feed(id, event, at: now)
     case .health(let id, let event): return feedHealth(id, event, at: now)
+    case .commandResult(let id, let result):
+      commandResults[id] = result
+      return []
     case .infrastructure(let event): return feedInfrastructure(event, at: now)
     case .node(let event): return feedNode(event, at: now)
     case .strays(let count): return strays(count, at: now)
@@ -184,7 +190,8 @@ public struct Lifecycle: Sendable {
     // A stop may have come first.
     guard stage == .preflight, stop == nil else { return [] }
     earlyQueue = plan.services.indices.filter { plan.services[$0].startsEarly }.map { .service($0) }
-    if earlyQueue.isEmpty { return beginInfrastructure(at: now) }
+    if plan.scope != .life { earlyQueue = [] }
+    if earlyQueue.isEmpty { return beginPhases(at: now) }
     return enter(.earlyServices) + startNextEarlyService(at: now)
   }
 
@@ -195,11 +202,18 @@ public struct Lifecycle: Sendable {
 
   mutating func startNextEarlyService(at now: MonotonicInstant) -> [Effect] {
     guard let next = earlyQueue.first else {
-      return [.unschedule(.earlyService)] + beginInfrastructure(at: now)
+      return [.unschedule(.earlyService)] + beginPhases(at: now)
     }
-    let deadline: [Effect] = plan.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
+    let deadline: [Effect] = plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
     startOrder.append(next)
     return deadline + feed(next, .start, at: now)
+  }
+
+  /// After the last phase: the app, or, when the phases are all that was asked for, the end.
+  mutating func phasesDone(at now: MonotonicInstant) -> [Effect] {
+    if stop != nil { return stopProcesses(at: now) }
+    if plan.scope == .life { return beginRunning(at: now) }
+    return end(Ending(code: 0, reason: "phases_complete", text: "done"), at: now)
   }
 
   /// App and services, once both phases are done: services first, so that the app stops before what it may need.
@@ -223,7 +237,7 @@ public struct Lifecycle: Sendable {
     case .budget: return budgetSpent(at: now)
     case .earlyService:
       guard stage == .earlyServices, let id = earlyQueue.first else { return [] }
-      let text = "\(plan.name(id)) did not become healthy within \(plan.timeout?.readable ?? "its time")"
+      let text = "\(plan.name(id)) did not become healthy within \(plan.infrastructureRules.timeout?.readable ?? "its time")"
       return end(Ending(code: 69, reason: "early_service_unhealthy", text: text), at: now)
     }
   }

@@ -65,6 +65,18 @@ public struct LifecyclePlan: Sendable {
     case send(Signal)
   }
 
+  /// How much of the life there is to be: `run` has all of it, `init` only phases.
+  public enum Scope: Sendable, Equatable {
+    /// Everything.
+    case life
+    /// Both phases, then the end.
+    case phases
+    /// The infrastructure phase, then the end.
+    case infrastructure
+    /// The node phase, which waits for the other by itself, then the end.
+    case node
+  }
+
   /// The main process.
   public var app: Process
   /// The services in the file's order.
@@ -77,12 +89,12 @@ public struct LifecyclePlan: Sendable {
   public var runID: RunID
   /// How other nodes see us.
   public var owner: String
-  /// Of waiting without progress.
-  public var timeout: Duration? = .seconds(300)
-  /// Of waiting at all.
-  public var maximumWait: Duration?
-  /// How often waiters look.
-  public var pollInterval: Duration = .seconds(1)
+  /// How much of the life there is to be.
+  public var scope = Scope.life
+  /// How the infrastructure phase waits and works.
+  public var infrastructureRules = InfrastructureRules()
+  /// How the node phase waits.
+  public var nodeRules = NodePhase.Rules()
   /// The whole stop.
   public var stopTimeout: Duration = .milliseconds(9500)
   /// Between turning not ready and stopping.

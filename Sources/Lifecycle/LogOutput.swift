@@ -25,6 +25,18 @@ public final class LogOutput {
   public var level = LogLevel.info
   /// Whether each line begins with the time.
   public var hasTimestamps = true
+  /// How a line looks.
+  public var format = Format.text
+  /// Members that each JSON line has: node, run ID.
+  public var common: [(String, JSON)] = []
+
+  /// How a line looks.
+  public enum Format: Sendable {
+    /// For people: time, level, text.
+    case text
+    /// For programs: one JSON object.
+    case json
+  }
 
   /// Writes to `descriptor`, which stays the caller's.
   public init(loop: EventLoop, descriptor: CInt = 2) {
@@ -38,8 +50,16 @@ public final class LogOutput {
   }
 
   /// Writes one line: time, level, text. Line breaks inside become part of one line.
-  public func write(_ level: LogLevel, _ text: String, at time: WallTime = .now) {
+  public func write(
+    _ level: LogLevel, _ text: String, _ fields: EventFields = EventFields(), at time: WallTime = .now
+  ) {
     guard level >= self.level else { return }
+    if format == .json {
+      let stamp: [(String, JSON)] = hasTimestamps ? [("time", .string(time.iso8601))] : []
+      let line = JSON.object(
+        stamp + [("level", .string("\(level)")), ("message", .string(text))] + fields.members + common)
+      return append(Array((line.line + "\n").utf8))
+    }
     let stamp = hasTimestamps ? "\(time.iso8601) " : ""
     let name = level == .info ? "" : "\(level): "
     let oneLine = text.contains("\n") ? text.split(separator: "\n").joined(separator: "; ") : text

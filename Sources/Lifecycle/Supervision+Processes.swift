@@ -3,6 +3,7 @@ import Checks
 import EventLoop
 import Glibc
 import Journal
+import Phases
 import Processes
 
 extension Supervision {
@@ -22,8 +23,41 @@ extension Supervision {
   private func image(of id: ProcessID) -> ProcessImage? {
     switch id {
     case .app, .service: return launch.processes[id]
-    case .infrastructureStep, .nodeStep:
-      return commands[id] == .check ? launch.checks[id] : launch.steps[id]
+    case .infrastructureStep, .nodeStep: return stepImage(of: id)
+    }
+  }
+
+  private func stepImage(of id: ProcessID) -> ProcessImage? {
+    var image: ProcessImage?
+    switch commands[id] {
+    case .check: image = launch.checks[id]
+    case .rollback: image = launch.rollbacks[id]
+    case .main, nil: image = launch.steps[id]
+    }
+    for input in stepInputs[id] ?? [] {
+      image?.environment.set(input.key, to: RawString(input.value))
+    }
+    outputFiles[id] = nil
+    guard commands[id] == .main, let made = image else { return image }
+    do throws(SystemError) {
+      let file = try OutputFile(
+        path: "\(identity.runDirectory)/\(OutputFile.name(of: id))", owner: made.identity)
+      outputFiles[id] = file
+      image?.environment.set("SUPERVISOR_OUTPUT", to: RawString(file.path))
+    } catch {
+      note(.warning, "\(lifecycle.name(of: id)): \(error); it can give nothing to later steps")
+    }
+    return image
+  }
+
+  /// What a step's command that exited with 0 gave to later ones; a file that cannot be used fails the step.
+  private func takeOutputs(of id: ProcessID, _ status: ExitStatus) {
+    guard let file = outputFiles.removeValue(forKey: id) else { return }
+    guard status == .exited(0) else { return file.remove() }
+    do throws(StepOutputs.Malformed) {
+      submit(.commandResult(id, .succeeded(outputs: try file.take())))
+    } catch {
+      submit(.commandResult(id, .failed("\(error)")))
     }
   }
 
@@ -48,6 +82,7 @@ extension Supervision {
           if groupIsEmpty { unguard(id, group) }
           guard isCurrent() else { return }
           if status == .signaled(.kill) { explainKill(of: lifecycle.name(of: id)) }
+          takeOutputs(of: id, status)
           submit(.process(id, .ended(status, groupIsEmpty: groupIsEmpty)))
         })
       group = pid

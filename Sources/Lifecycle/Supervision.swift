@@ -49,9 +49,15 @@ public final class Supervision {
   var commands: [ProcessID: StepCommand] = [:]
   /// At most one check runs for each process.
   var probes: [ProcessID: (run: ServiceHealth.Run, handle: any ProbeHandle)] = [:]
-  var infrastructureStore: FileHelper?
-  var observer: FileHelper?
-  var nodeStore: FileHelper?
+  /// What earlier steps gave to the one that is about to be spawned.
+  var stepInputs: [ProcessID: [StepOutput]] = [:]
+  /// Where a step's command may write what it gives to later ones.
+  var outputFiles: [ProcessID: OutputFile] = [:]
+  var infrastructureStore: DirectoryStore?
+  var observer: DirectoryStore?
+  var nodeStore: DirectoryStore?
+  /// Counts the wishes to be told of a change of the record; only the newest is of account.
+  var changesAwaited = 0
   /// Those that read the environment of strays, one for each search.
   var searches: [Int: FileHelper] = [:]
   var lastSearch = 0
@@ -70,6 +76,7 @@ public final class Supervision {
   enum TimerKey: Hashable {
     case process(ProcessID)
     case health(ProcessID)
+    case step(ProcessID)
     case infrastructure
     case heartbeat
     case node
@@ -146,7 +153,9 @@ public final class Supervision {
       // Its number may soon be somebody else's.
       unguard(id, group)
       submit(.process(id, .groupLooked(isEmpty: true)))
-    case .command(let id, let command): commands[id] = command
+    case .command(let id, let command, let inputs):
+      commands[id] = command
+      stepInputs[id] = inputs
     case .health(let id, let effect): perform(effect, of: id)
     case .infrastructure(let effect): perform(effect)
     case .node(let effect): perform(effect)
@@ -160,7 +169,7 @@ public final class Supervision {
     case .schedule(let name, let deadline):
       schedule(.lifecycle(name), at: deadline) { [weak self] in self?.submit(.timer(name)) }
     case .unschedule(let name): unschedule(.lifecycle(name))
-    case .log(let level, let text): note(level, text)
+    case .log(let level, let text, let fields): note(level, text, fields)
     case .stage(let stage):
       journal.append(.stage, "", stage.rawValue, at: .now)
       log.write(.debug, "stage: \(stage.rawValue)")
@@ -191,9 +200,12 @@ public final class Supervision {
   }
 
   /// A line for people, in the log and in the journal.
-  func note(_ level: LogLevel, _ text: String) {
-    log.write(level, text)
-    if level >= .info { journal.append(level >= .warning ? .warning : .process, "", text, at: .now) }
+  func note(_ level: LogLevel, _ text: String, _ fields: EventFields = EventFields()) {
+    log.write(level, text, fields)
+    guard level >= .info else { return }
+    let kind: Journal.Event.Kind =
+      fields.step != nil ? .step : fields.phase != nil ? .phase : level >= .warning ? .warning : .process
+    journal.append(kind, fields.step ?? fields.phase ?? fields.process ?? "", text, at: .now)
   }
 
   /// A KILL that nobody here sent is the kernel's, when its count says so.

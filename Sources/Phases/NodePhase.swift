@@ -7,6 +7,8 @@ public struct NodePhase: Sendable {
   public enum Event: Sendable {
     /// Start; what the infrastructure phase's steps gave to later ones.
     case begin([StepOutput])
+    /// The release is ready (`Rules.awaitsRelease`); what the infrastructure phase's steps gave to later ones.
+    case released([StepOutput])
     /// The marker that was asked for; nil: there is none.
     case marker(Marker?)
     /// The marker cannot be read or written.
@@ -37,6 +39,8 @@ public struct NodePhase: Sendable {
   public enum Effect: Sendable, Equatable {
     /// Read the marker; answer with `marker` or `storeFailed`.
     case read
+    /// Wait for release readiness; answer with `released`, or end the phase otherwise.
+    case awaitRelease
     /// Make the marker durable; answer with `written` or `storeFailed`.
     case write(Marker)
     /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
@@ -92,6 +96,7 @@ public struct NodePhase: Sendable {
   private enum State: Sendable, Equatable {
     case idle
     case lookingBefore
+    case awaitingRelease
     /// The checks of steps with `recheck: on_start`, before the lock.
     case verifying
     case locking
@@ -113,6 +118,8 @@ public struct NodePhase: Sendable {
     public var timeout: Duration? = .seconds(300)
     /// Pause after the last holder of the lock has vanished.
     public var takeoverDelay: Duration = .seconds(3)
+    /// Whether readiness of the release is still to be waited for, when the marker does not cover everything.
+    public var awaitsRelease = false
     /// Where marker and lock are, for messages.
     public var place = "node.marker_dir"
 
@@ -145,6 +152,9 @@ public struct NodePhase: Sendable {
     graph = StepGraph(steps)
   }
 
+  /// Whether it waits for the infrastructure phase.
+  public var awaitsRelease: Bool { state == .awaitingRelease }
+
   /// Whether it is over, so that nothing of it runs and no lock is held.
   public var isFinished: Bool { state == .finished }
 
@@ -157,6 +167,10 @@ public struct NodePhase: Sendable {
       if steps.isEmpty { return finish(.done(ran: false, failedSteps: [])) }
       state = .lookingBefore
       return [.read]
+    case .released(let outputs):
+      guard state == .awaitingRelease else { return [] }
+      self.outputs = outputs
+      return lock()
     case .marker(let marker): return look(at: marker, now: now)
     case .storeFailed(let failure): return storeFailed(failure)
     case .lockFailed(let failure):
@@ -193,7 +207,7 @@ public struct NodePhase: Sendable {
     let pending = steps.filter { marker == nil || again.contains($0.name) }
     switch state {
     case .lookingBefore:
-      if marker == nil || !pending.isEmpty { return lock() }
+      if marker == nil || !pending.isEmpty { return awaitRelease() }
       verifyQueue = steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
       state = .verifying
       return verifyNext(at: now)
@@ -208,6 +222,12 @@ public struct NodePhase: Sendable {
       return effects + advance(at: now)
     default: return []
     }
+  }
+
+  private mutating func awaitRelease() -> [Effect] {
+    guard rules.awaitsRelease else { return lock() }
+    state = .awaitingRelease
+    return [.awaitRelease]
   }
 
   private mutating func lock() -> [Effect] {
@@ -262,7 +282,7 @@ public struct NodePhase: Sendable {
   private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
     if isInterrupted { return finish(.interrupted) }
     guard !verifyQueue.isEmpty else {
-      return suspects.isEmpty ? finish(.done(ran: false, failedSteps: [])) : lock()
+      return suspects.isEmpty ? finish(.done(ran: false, failedSteps: [])) : awaitRelease()
     }
     let index = verifyQueue.removeFirst()
     verifying = index
@@ -398,7 +418,7 @@ public struct NodePhase: Sendable {
   private mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
     isInterrupted = true
     switch state {
-    case .idle, .lookingBefore, .locking, .pausing: return [.abandonLock] + finish(.interrupted)
+    case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing: return [.abandonLock] + finish(.interrupted)
     case .verifying: return feedVerifier(.interrupt, at: now)
     case .lookingInside, .takingOver: return release(.interrupted)
     case .working: return perform(graph.interrupt(at: now), at: now)
@@ -425,7 +445,7 @@ public struct NodePhase: Sendable {
       ]
     case .working, .undoing: return kill(.lockLost, at: now)
     case .unlocking(let outcome): return finish(outcome)
-    case .finished, .idle, .lookingBefore, .verifying, .pausing, .killing: return []
+    case .finished, .idle, .lookingBefore, .awaitingRelease, .verifying, .pausing, .killing: return []
     case .takingOver, .lookingInside, .marking: return finish(.lockLost)
     }
   }
@@ -435,7 +455,8 @@ public struct NodePhase: Sendable {
     case .lookingInside, .marking: return release(.storeUnusable(failure))
     case .lookingBefore: return [.abandonLock] + finish(.storeUnusable(failure))
     // Nothing is read or written meanwhile.
-    case .idle, .verifying, .locking, .pausing, .takingOver, .working, .undoing, .killing, .unlocking, .finished:
+    case .idle, .awaitingRelease, .verifying, .locking, .pausing, .takingOver, .working, .undoing, .killing,
+      .unlocking, .finished:
       return []
     }
   }

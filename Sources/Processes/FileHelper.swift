@@ -2,76 +2,6 @@ import CLinux
 import EventLoop
 import Glibc
 
-/// What a file helper could not do.
-public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
-  /// The step that failed.
-  public enum Stage: Sendable, Equatable {
-    /// Opening or creating the file.
-    case open
-    /// Reading it.
-    case read
-    /// Writing it beside its place.
-    case write
-    /// Making it durable.
-    case sync
-    /// Putting it in its place.
-    case rename
-    /// Locking it.
-    case lock
-    /// Making the directory.
-    case makeDirectory
-    /// The directory's name is a symbolic link.
-    case symbolicLink
-    /// Somebody else owns the directory, below a parent that everybody may write to.
-    case foreign
-    /// More than 1 MiB.
-    case tooLarge
-    /// The helper did not answer in time: a hanging file system.
-    case deadline
-    /// The helper itself ended, or could not be started.
-    case helper
-  }
-
-  /// Where it failed.
-  public var stage: Stage
-  /// The kernel's error number.
-  public var code: CInt
-  /// The file or directory.
-  public var path: String
-
-  /// A failure with its context.
-  public init(stage: Stage, code: CInt, path: String) {
-    self.stage = stage
-    self.code = code
-    self.path = path
-  }
-
-  /// Whether the file simply is not there.
-  public var isMissing: Bool { stage == .open && code == ENOENT }
-
-  /// One sentence: what, where, why, and what to do about it.
-  public var description: String {
-    let reason = errorText(code)
-    switch stage {
-    case .open: return "cannot open \(path): \(reason)"
-    case .read: return "cannot read \(path): \(reason)"
-    case .write: return "cannot write \(path): \(reason)"
-    case .sync: return "cannot make \(path) durable: \(reason)"
-    case .rename: return "cannot put \(path) in place: \(reason)"
-    case .lock: return "cannot lock \(path): \(reason)"
-    case .makeDirectory: return "cannot make directory \(path): \(reason)"
-    case .symbolicLink: return "\(path) is a symbolic link: name the real directory"
-    case .foreign:
-      return
-        "\(path) belongs to another user, below a directory that everybody may write to: remove it, or choose "
-        + "another directory"
-    case .tooLarge: return "\(path) is larger than 1 MiB: it is not one of our files"
-    case .deadline: return "no answer from the file system about \(path): it hangs"
-    case .helper: return "the helper process for \(path) ended unexpectedly: \(reason)"
-    }
-  }
-}
-
 /// A process that touches files for us, so that a file system that hangs cannot stop PID 1; and that holds the
 /// locks, so that, should PID 1 vanish, the steps they protect are ended before the locks go.
 ///
@@ -80,7 +10,7 @@ public final class FileHelper {
   private enum Operation {
     case plain(([UInt8]?, FileFailure?) -> Void)
     /// Tells of the holder first when there is one.
-    case lock(busy: ([UInt8]) -> Void, done: (FileFailure?) -> Void)
+    case lock(busy: ([UInt8]) -> Void, done: (Result<[UInt8], FileFailure>) -> Void)
   }
 
   private struct Pending {
@@ -96,6 +26,9 @@ public final class FileHelper {
   private var guarded: Set<CInt> = []
   private var pending: [Pending] = []
   private var received: [UInt8] = []
+  /// What did not fit into the socket's buffer.
+  private var outgoing: [UInt8] = []
+  private var waitsForRoom = false
   private var isClosing = false
   private var isLossTold = false
   /// Locks that it holds. While there are any it is never killed: it ends by itself when its socket closes, after the
@@ -120,7 +53,10 @@ public final class FileHelper {
     socket = end
     table.adopt(pid) { [weak self] _ in self?.helperEnded() }
     do throws(SystemError) {
-      try loop.watch(socket, for: .reading) { [weak self] _ in self?.readReplies() }
+      try loop.watch(socket, for: .reading) { [weak self] readiness in
+        if readiness.contains(.writable) { self?.flush() }
+        self?.readReplies()
+      }
     } catch {
       _ = clinux_kill(pid, SIGKILL)
       throw FileFailure(stage: .helper, code: error.code, path: "file access")
@@ -171,14 +107,64 @@ public final class FileHelper {
   }
 
   /// Takes an exclusive lock, waiting without limit. `busy` gets what its holder wrote into it, once, when there is
-  /// one.
+  /// one; `completion` what the file still said when the lock became ours: the name of a holder that vanished, or
+  /// nothing.
   /// - Parameter owner: what others will be told while we hold it.
   public func lock(
     _ path: String, owner: String, busy: @escaping ([UInt8]) -> Void,
-    _ completion: @escaping (FileFailure?) -> Void
+    _ completion: @escaping (Result<[UInt8], FileFailure>) -> Void
   ) {
     let request = encode(CLINUX_FILE_LOCK.rawValue, path: path, bytes: Array(owner.utf8), mode: 0o600)
     enqueue(Pending(operation: .lock(busy: busy, done: completion), path: path), request)
+  }
+
+  /// Waits until the file that was read last is another one, at most for `limit`; another request ends it too.
+  public func awaitChange(
+    of path: String, within limit: Duration, _ completion: @escaping (FileFailure?) -> Void
+  ) {
+    let milliseconds = UInt32(clamping: limit.wholeNanoseconds / 1_000_000)
+    submit(
+      CLINUX_FILE_AWAIT_CHANGE.rawValue, path: path, mode: milliseconds, patience: limit + patience
+    ) { completion($0.failure) }
+  }
+
+  /// Removes a file; that there is none is no failure.
+  public func remove(_ path: String, _ completion: @escaping (FileFailure?) -> Void) {
+    submit(CLINUX_FILE_REMOVE.rawValue, path: path) { completion($0.failure) }
+  }
+
+  /// Which files of a directory are old.
+  public struct Pruning: Sendable {
+    /// What their names begin with.
+    public var prefix: String
+    /// What they end with.
+    public var suffix: String
+    /// What the name of their lock file ends with instead; empty: there is none.
+    public var lockSuffix = ""
+    /// How many of the newest stay.
+    public var keep: Int
+    /// Those that changed within this time stay.
+    public var age: Duration
+    /// A name that stays.
+    public var own: String
+
+    /// Rules.
+    public init(prefix: String, suffix: String, lockSuffix: String = "", keep: Int, age: Duration, own: String) {
+      self.prefix = prefix
+      self.suffix = suffix
+      self.lockSuffix = lockSuffix
+      self.keep = keep
+      self.age = age
+      self.own = own
+    }
+  }
+
+  /// Removes old files of a directory, never one whose lock is held.
+  public func prune(_ directory: String, _ rules: Pruning, _ completion: @escaping (FileFailure?) -> Void) {
+    let seconds = rules.age.wholeNanoseconds / 1_000_000_000
+    let fields = [rules.prefix, rules.suffix, rules.lockSuffix, "\(rules.keep)", "\(seconds)", rules.own]
+    let text: [UInt8] = fields.reduce(into: []) { $0 += Array($1.utf8) + [0] }
+    submit(CLINUX_FILE_PRUNE.rawValue, path: directory, bytes: text) { completion($0.failure) }
   }
 
   /// Gives a lock back.
@@ -201,14 +187,14 @@ public final class FileHelper {
   // MARK: Requests
 
   private func submit(
-    _ operation: UInt32, path: String, bytes: [UInt8] = [], mode: UInt32 = 0,
+    _ operation: UInt32, path: String, bytes: [UInt8] = [], mode: UInt32 = 0, patience: Duration? = nil,
     completion: @escaping (Result<[UInt8], FileFailure>) -> Void
   ) {
     var pending = Pending(
       operation: .plain { bytes, failure in completion(failure.map { .failure($0) } ?? .success(bytes ?? []))
       },
       path: path)
-    pending.deadline = loop.schedule(after: patience) { [weak self] in self?.timedOut() }
+    pending.deadline = loop.schedule(after: patience ?? self.patience) { [weak self] in self?.timedOut() }
     enqueue(pending, encode(operation, path: path, bytes: bytes, mode: mode))
   }
 
@@ -228,22 +214,28 @@ public final class FileHelper {
     return withUnsafeBytes(of: &header) { Array($0) } + name + bytes
   }
 
-  /// The requests are small and the helper reads them at once; one that does not fit into the socket's buffer means
-  /// that it hangs.
   private func send(_ bytes: [UInt8]) {
     guard socket >= 0 else { return }
+    outgoing += bytes
+    flush()
+  }
+
+  /// What does not fit now is sent when the helper has read; when it never does, the deadline of the request says so.
+  private func flush() {
     var offset = 0
-    while offset < bytes.count {
-      let written = bytes.withUnsafeBytes { buffer -> Int in
+    while offset < outgoing.count {
+      let written = outgoing.withUnsafeBytes { buffer -> Int in
         guard let start = buffer.baseAddress else { return 0 }
         return clinux_write(socket, start + offset, buffer.count - offset)
       }
-      if written <= 0 {
-        failAll(stage: written == -Int(EAGAIN) ? .deadline : .helper, code: CInt(-written))
-        return
-      }
+      if written == -Int(EAGAIN) { break }
+      if written <= 0 { return failAll(stage: .helper, code: CInt(-written)) }
       offset += written
     }
+    outgoing.removeFirst(offset)
+    guard waitsForRoom == outgoing.isEmpty else { return }
+    waitsForRoom.toggle()
+    loop.setInterest(waitsForRoom ? [.reading, .writing] : .reading, of: socket)
   }
 
   // MARK: Replies
@@ -298,7 +290,7 @@ public final class FileHelper {
     }
     switch first.operation {
     case .plain(let completion): completion(failure == nil ? bytes : nil, failure)
-    case .lock(_, let done): done(failure)
+    case .lock(_, let done): done(failure.map { .failure($0) } ?? .success(bytes))
     }
   }
 
@@ -314,6 +306,7 @@ public final class FileHelper {
     case CLINUX_FILE_STAGE_SYMLINK.rawValue: return .symbolicLink
     case CLINUX_FILE_STAGE_FOREIGN.rawValue: return .foreign
     case CLINUX_FILE_STAGE_TOO_LARGE.rawValue: return .tooLarge
+    case CLINUX_FILE_STAGE_REMOVE.rawValue: return .remove
     default: return .helper
     }
   }
@@ -346,7 +339,7 @@ public final class FileHelper {
       let failure = FileFailure(stage: stage, code: code, path: request.path)
       switch request.operation {
       case .plain(let completion): completion(nil, failure)
-      case .lock(_, let done): done(failure)
+      case .lock(_, let done): done(.failure(failure))
       }
     }
   }
@@ -356,6 +349,7 @@ public final class FileHelper {
     loop.unwatch(socket)
     _ = clinux_close(socket)
     socket = -1
+    outgoing = []
   }
 }
 

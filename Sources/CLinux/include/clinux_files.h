@@ -16,7 +16,9 @@ enum clinux_file_operation {
   CLINUX_FILE_DIRECTORY = 3,
   /// Locks a file exclusively with flock(2), making it when missing. Answers at once, with EWOULDBLOCK and the
   /// file's content when another process has it; in that case a second answer follows when the lock is ours.
-  /// `data` becomes the file's content while it is held, so that others can say whom they wait for.
+  /// `data` becomes the file's content while it is held, so that others can say whom they wait for. It goes when the
+  /// lock is given back, and when PID 1 vanishes after its groups have been ended: so what the answer finds there
+  /// names a holder that vanished itself, whose groups may still run.
   CLINUX_FILE_LOCK = 4,
   CLINUX_FILE_UNLOCK = 5,
   /// `mode` is a process group to end before any lock may go, should PID 1 vanish.
@@ -25,6 +27,12 @@ enum clinux_file_operation {
   /// Finds the processes that hold something at or below `path`: working directory, root, program, open file, mapped
   /// file. Answers with one line each: `PID KIND TARGET`. Those whose /proc entries we may not read are left out.
   CLINUX_FILE_HOLDERS = 8,
+  /// Answers when the file that was read last has changed, after `mode` milliseconds, or when another request comes.
+  CLINUX_FILE_AWAIT_CHANGE = 9,
+  /// Removes a file; that it is not there is no error.
+  CLINUX_FILE_REMOVE = 10,
+  /// Removes old files of a directory (see clinux_prune).
+  CLINUX_FILE_PRUNE = 11,
 };
 
 #define CLINUX_FILE_LIMIT (1u << 20)
@@ -50,6 +58,7 @@ enum clinux_file_stage {
   /// The parent is writable for all and the directory belongs neither to us nor to root.
   CLINUX_FILE_STAGE_FOREIGN,
   CLINUX_FILE_STAGE_TOO_LARGE,
+  CLINUX_FILE_STAGE_REMOVE,
 };
 
 struct clinux_file_reply {
@@ -61,6 +70,13 @@ struct clinux_file_reply {
 
 /// The search of CLINUX_FILE_HOLDERS: fills `out` with whole lines. Returns the length, or -errno.
 long clinux_find_holders(const char *_Nonnull path, char *_Nonnull out, unsigned long capacity);
+
+/// Removes files of `directory` whose names begin with one text and end with another: those last changed longer ago
+/// than a number of seconds, but never the newest few, and never one whose lock file is locked; with them their lock
+/// file. What a crash left of a write (`NAME.PID.tmp`) goes after an hour. `rules` are six texts, each ended by NUL:
+/// prefix, suffix, suffix of the lock file instead (empty: there is none), how many to keep, seconds, a name to leave
+/// alone. Returns 0 or an error number.
+int clinux_prune(const char *_Nonnull directory, const char *_Nonnull rules, unsigned long length);
 
 /// The helper's body. Ends when the socket closes.
 int clinux_file_helper_main(int socket_fd, const void *_Nullable unused);

@@ -1,30 +1,45 @@
 import EventLoop
 
 /// A JSON value to be written (RFC 8259). Swift strings are valid Unicode by construction, so what is written is too.
-enum JSON {
+public enum JSON {
+  /// `null`.
   case null
+  /// `true` or `false`.
   case bool(Bool)
+  /// A whole number.
   case integer(Int64)
   /// Written with milliseconds.
   case seconds(Duration)
+  /// A text.
   case string(String)
+  /// A list.
   case array([JSON])
   /// Members in the order in which they are written.
   case object([(String, JSON)])
 
   /// A string, or null.
-  static func optional(_ text: String?) -> JSON { text.map { .string($0) } ?? .null }
+  public static func optional(_ text: String?) -> JSON { text.map { .string($0) } ?? .null }
 
   /// An integer, or null.
-  static func optional(_ number: (some BinaryInteger)?) -> JSON {
+  public static func optional(_ number: (some BinaryInteger)?) -> JSON {
     number.map { .integer(Int64(clamping: $0)) } ?? .null
   }
 
   /// The text, indented by two spaces a level.
-  var text: String {
+  public var text: String {
     var text = ""
     write(to: &text, indent: 0)
     return text
+  }
+
+  /// The text in one line.
+  public var line: String {
+    switch self {
+    case .null, .bool, .integer, .seconds, .string: return text
+    case .array(let values): return "[" + values.map(\.line).joined(separator: ",") + "]"
+    case .object(let members):
+      return "{" + members.map { "\(JSON.string($0.0).text):\($0.1.line)" }.joined(separator: ",") + "}"
+    }
   }
 
   private func write(to text: inout String, indent: Int) {
@@ -88,7 +103,7 @@ enum JSON {
 
 extension Duration {
   /// Seconds with three decimals, as in `12.045`.
-  var decimalSeconds: String {
+  public var decimalSeconds: String {
     let nanoseconds = wholeNanoseconds
     let milliseconds = nanoseconds.magnitude / 1_000_000
     let rest = String(milliseconds % 1000)
