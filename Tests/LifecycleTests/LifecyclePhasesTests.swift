@@ -44,7 +44,7 @@ import Testing
   @Test func anEarlyServiceThatNeverGetsHealthyEndsItAll() {
     let world = LifecycleWorld(
       .simple(services: [.service("db", early: true, check: Self.check)], steps: ["migrate"]) {
-        $0.timeout = .seconds(20)
+        $0.infrastructureRules.timeout = .seconds(20)
       }, ["db": [ChildScript(healthyAfter: nil)]])
     world.begin()
     world.runToExit()
@@ -110,7 +110,7 @@ import Testing
   }
 
   @Test func aLockThatNeverComesEndsWith75() {
-    let world = LifecycleWorld(.simple(steps: ["migrate"]) { $0.timeout = .seconds(10) })
+    let world = LifecycleWorld(.simple(steps: ["migrate"]) { $0.infrastructureRules.timeout = .seconds(10) })
     world.lockIsTaken = true
     world.begin()
     world.runToExit()

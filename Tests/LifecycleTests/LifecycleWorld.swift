@@ -43,6 +43,7 @@ final class LifecycleWorld {
     case process(ProcessID)
     case health(ProcessID)
     case infrastructure, heartbeat, node
+    case step(ProcessID)
     case lifecycle(Lifecycle.TimerName)
   }
 
@@ -193,6 +194,9 @@ final class LifecycleWorld {
     case .infrastructure: submit(.infrastructure(.timer))
     case .heartbeat: submit(.infrastructure(.heartbeat))
     case .node: submit(.node(.timer))
+    case .step(.infrastructureStep(let index)): submit(.infrastructure(.stepTimer(step: index)))
+    case .step(.nodeStep(let index)): submit(.node(.stepTimer(step: index)))
+    case .step: break
     case .lifecycle(let name): submit(.timer(name))
     }
   }
@@ -298,7 +302,7 @@ final class LifecycleWorld {
       if !children.values.contains(where: { $0.group == group && !$0.isStray }) {
         submit(.process(id, .groupLooked(isEmpty: true)))
       }
-    case .command(let id, let command):
+    case .command(let id, let command, _):
       if command == .check { say("check \(lifecycle.name(of: id))") }
     case .health(let id, let inner): perform(inner, of: id)
     case .infrastructure(let inner): perform(inner)
@@ -316,7 +320,7 @@ final class LifecycleWorld {
     case .forward(let signal): say("forward \(signal)")
     case .schedule(let name, let deadline): set(.lifecycle(name), deadline)
     case .unschedule(let name): set(.lifecycle(name), nil)
-    case .log(_, let text): logs.append(text)
+    case .log(_, let text, _): logs.append(text)
     case .stage(let stage): say("stage \(stage.rawValue)")
     case .exit(let ending):
       endings.append(ending)
@@ -356,16 +360,16 @@ final class LifecycleWorld {
   private func perform(_ effect: InfrastructurePhase.Effect) {
     switch effect {
     case .read:
-      at(1, .event(.infrastructure(storeFaults["read"].map { .storeFailed($0) } ?? .record(record))))
+      at(1, .event(.infrastructure(storeFaults["read"].map { .storeFailed(StoreFailure($0)) } ?? .record(record))))
     case .write(let new):
       if storeFaults["write"] == nil { record = new }
-      at(1, .event(.infrastructure(storeFaults["write"].map { .storeFailed($0) } ?? .written)))
+      at(1, .event(.infrastructure(storeFaults["write"].map { .storeFailed(StoreFailure($0)) } ?? .written)))
     case .lock:
       if lockIsTaken {
         at(1, .event(.infrastructure(.lockBusy(holder: "them"))))
       } else {
         say("lock")
-        at(1, .event(.infrastructure(storeFaults["lock"].map { .storeFailed($0) } ?? .lockHeld)))
+        at(1, .event(.infrastructure(storeFaults["lock"].map { .lockFailed(StoreFailure($0)) } ?? .lockHeld(leftBy: ""))))
       }
     case .unlock:
       say("unlock")
@@ -374,7 +378,9 @@ final class LifecycleWorld {
       }
       if !running.isEmpty { problems.append("the lock went while a step's processes were there") }
       at(1, .event(.infrastructure(.unlocked)))
-    case .schedule(let deadline): set(.infrastructure, deadline)
+    case .schedule(let deadline), .awaitChange(let deadline): set(.infrastructure, deadline)
+    case .scheduleStep(let step, let deadline): set(.step(.infrastructureStep(step)), deadline)
+    case .unscheduleStep(let step): set(.step(.infrastructureStep(step)), nil)
     case .unschedule: set(.infrastructure, nil)
     case .scheduleHeartbeat(let deadline): set(.heartbeat, deadline)
     default: break
@@ -383,13 +389,15 @@ final class LifecycleWorld {
 
   private func perform(_ effect: NodePhase.Effect) {
     switch effect {
-    case .read: at(1, .event(.node(storeFaults["marker"].map { .storeFailed($0) } ?? .marker(marker))))
+    case .read: at(1, .event(.node(storeFaults["marker"].map { .storeFailed(StoreFailure($0)) } ?? .marker(marker))))
     case .write(let new):
       marker = new
       at(1, .event(.node(.written)))
-    case .lock: at(1, .event(.node(.lockHeld)))
+    case .lock: at(1, .event(.node(.lockHeld(leftBy: ""))))
     case .unlock: at(1, .event(.node(.unlocked)))
     case .schedule(let deadline): set(.node, deadline)
+    case .scheduleStep(let step, let deadline): set(.step(.nodeStep(step)), deadline)
+    case .unscheduleStep(let step): set(.step(.nodeStep(step)), nil)
     case .unschedule: set(.node, nil)
     default: break
     }
