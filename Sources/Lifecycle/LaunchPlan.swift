@@ -85,13 +85,22 @@ public struct Planner {
     for (index, step) in settings.infrastructure.steps.enumerated() {
       let id = ProcessID.infrastructureStep(index)
       plan.infrastructure.append(self.step(step, isFatal: true))
-      launch.steps[id] = image(of: step, step.run, phase: "infrastructure")
+      if let command = step.run {
+        launch.steps[id] = image(of: step, command, phase: "infrastructure")
+      } else {
+        problems.append(
+          "infrastructure.steps: \(step.name): waiting as a step is not supported yet by this version")
+      }
       if let check = step.check { launch.checks[id] = image(of: step, check, phase: "infrastructure") }
     }
     for (index, step) in settings.node.steps.enumerated() {
       let id = ProcessID.nodeStep(index)
       plan.node.append(self.step(step, isFatal: step.isFatal || settings.node.fatalOnError))
-      launch.steps[id] = image(of: step, step.run, phase: "node")
+      if let command = step.run {
+        launch.steps[id] = image(of: step, command, phase: "node")
+      } else {
+        problems.append("node.steps: \(step.name): waiting as a step is not supported yet by this version")
+      }
       if let check = step.check { launch.checks[id] = image(of: step, check, phase: "node") }
     }
     plan.infrastructureRules.timeout = settings.timeout
@@ -155,7 +164,8 @@ public struct Planner {
 
   private func step(_ settings: StepSettings, isFatal: Bool) -> LifecyclePlan.Step {
     let definition = [
-      "\(settings.run)", settings.check.map { "\($0)" } ?? "", settings.workingDirectory ?? "",
+      settings.run.map { "\($0)" } ?? "wait \(settings.wait?.text ?? "")",
+      settings.check.map { "\($0)" } ?? "", settings.workingDirectory ?? "",
       settings.user ?? "",
     ].joined(separator: "\n")
     let phase = PhaseStep(

@@ -33,7 +33,7 @@ import Testing
       "far unknown key",
       "zebra: 1\n",
       [
-        "1:1: error: zebra: unknown key; the keys here are app, clear_environment, coordination, environment, framework, health, infrastructure, litefs, log, max_wait, node, run_dir, run_id, services, state_dir, stop_timeout, timeout"
+        "1:1: error: zebra: unknown key; the keys here are app, clear_environment, coordination, environment, framework, health, hooks, include, infrastructure, log, max_wait, node, run_dir, run_id, services, state_dir, stop_timeout, timeout, wait_for"
       ]),
     BrokenFile(
       "bad duration",
@@ -159,14 +159,25 @@ import Testing
       "litefs",
       "litefs:\n  mode: mount\n  mount_path: /litefs\n",
       [
-        "2:9: error: litefs.mode: \"mount\" is not supported yet by this version; it comes with LiteFS support; until then it can only be off",
-        "3:3: error: litefs.mount_path: is not supported yet by this version; it comes with LiteFS support; remove it until then",
+        "1:1: error: litefs: is not supported yet by this version; it comes with LiteFS support; remove it until then"
       ]),
     BrokenFile(
-      "django",
-      "framework: {name: django}\n",
+      "wrong values of later keys",
+      "litefs:\n  mode: off\n  http_addr: nowhere\n  lease: {type: cosul, consul: {url: \"u:secret@h\"}}\n  allow_other: yes\napp: {ready: {notify: yes}}\n",
       [
-        "1:19: error: framework.name: \"django\" is not supported yet by this version; it comes with the Django preset; until then it can only be none"
+        "1:1: error: litefs: is not supported yet by this version; it comes with LiteFS support; remove it until then",
+        "3:14: error: litefs.http_addr: \"nowhere\" is not an address with a port; write for instance 127.0.0.1:8686",
+        "4:17: error: litefs.lease.type: \"cosul\" is not one of static, consul; did you mean consul?",
+        "4:38: error: litefs.lease.consul.url: does not start with http:// or https://; write for instance http://node-1:20202",
+        "5:16: error: litefs.allow_other: \"yes\" is not one of auto, true, false",
+        "6:15: error: app.ready.notify: is not supported yet by this version; it comes with sd_notify support; remove it until then",
+        "6:23: error: app.ready.notify: \"yes\" is neither true nor false; write true",
+      ]),
+    BrokenFile(
+      "switched off is what this version does",
+      "litefs: {mode: off}\nforward: off\nlog: {capture: false, prefix: false}\nhealth: {compat: false}\ntimeout: x\n",
+      [
+        "5:10: error: timeout: \"x\" is not a duration; write for instance 90s, 1h30m, 250ms, or whole seconds"
       ]),
     BrokenFile(
       "misplaced keys",
@@ -179,9 +190,10 @@ import Testing
       ]),
     BrokenFile(
       "role",
-      "services: {beat: {command: [x], role: primary}}\n",
+      "services: {beat: {command: [x], role: replica}, web: {command: [x], role: primry}}\n",
       [
-        "1:39: error: services.beat.role: \"primary\" is not supported yet by this version; it comes with roles; until then it can only be any"
+        "1:39: error: services.beat.role: \"replica\" is not supported yet by this version; it comes with LiteFS support; until then it can only be any or primary",
+        "1:75: error: services.web.role: \"primry\" is not one of any, primary; did you mean primary?",
       ]),
     BrokenFile(
       "step without name",
@@ -212,14 +224,6 @@ import Testing
       "node:\n  steps:\n    - {name: a, run: [x]}\n    - {name: b, run: [x]}\n    - {name: a, run: [y]}\n",
       [
         "5:14: error: node.steps[2].name: the name \"a\" is taken by the step at supervisor.yml:3:14; give each step of a phase its own name"
-      ]),
-    BrokenFile(
-      "step needs",
-      "infrastructure:\n  steps:\n    - {name: a, run: [x], needs: [b], rollback: [y], recheck: on_start}\n",
-      [
-        "3:27: error: infrastructure.steps[0].needs: is not supported yet by this version; it comes with the step graph; remove it until then",
-        "3:39: error: infrastructure.steps[0].rollback: is not supported yet by this version; it comes with the step graph; remove it until then",
-        "3:54: error: infrastructure.steps[0].recheck: is not supported yet by this version; it comes with the step graph; remove it until then",
       ]),
     BrokenFile(
       "service without command",

@@ -10,6 +10,14 @@ public enum ValueType: Sendable, Equatable {
     case path
     /// A path that starts with `/`.
     case absolutePath
+    /// A PostgreSQL URL, or a connection string of `name=value` words.
+    case postgresConnection
+    /// A PostgreSQL URL.
+    case postgresURL
+    /// A Redis URL.
+    case redisURL
+    /// An http or https URL.
+    case webURL
     /// A user, with or without a group: `www`, `1000`, `www:www`.
     case user
   }
@@ -42,16 +50,20 @@ public enum ValueType: Sendable, Equatable {
   case umask
   /// A list of exit codes.
   case exitCodes
-  /// A list of texts.
-  case texts
+  /// A list of texts, each of which must look like this.
+  case texts(TextRule)
   /// A map of variables.
   case environment
   /// A map of resource limits.
   case limits
   /// A map from a signal to a signal or `drop`.
   case signalMap
-  /// Something only later versions read.
-  case opaque
+  /// Something to wait for.
+  case wait
+  /// A list of things to wait for.
+  case waits
+  /// A map that is passed on as it is, or one of some words.
+  case map(words: [String])
 }
 
 /// Whether this version acts on a key.
@@ -93,7 +105,7 @@ public struct KeyDescription: Sendable, Equatable {
     case .text, .duration, .boolean, .integer, .number, .size, .choice, .signal, .listenAddress, .httpTarget,
       .tcpTarget, .umask:
       if case .misplaced = availability { false } else { true }
-    case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .opaque: false
+    case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .wait, .waits, .map: false
     }
   }
 }

@@ -1,9 +1,9 @@
-// Keys of work to come. They are here from the start, so that a file written for a later version says what is
-// missing instead of "unknown key".
+// Keys of work to come, mostly. They are here from the start, so that a file written for a later version says what
+// is missing instead of "unknown key".
 
 extension KeyTable {
   static let hooks: [KeyDescription] = [
-    key("hooks.on_role_change", .command, "runs when the role changes", .later(roleWork))
+    key("hooks.on_role_change", .command, "runs when this node's role changes")
   ]
 
   static let litefs: [KeyDescription] = [
@@ -15,32 +15,46 @@ extension KeyTable {
     row("binary_path", path, "the litefs program; searched in PATH when not set"),
     row("mount_path", absolutePath, default: "/litefs", "where the databases are"),
     row("data_path", absolutePath, default: "/var/lib/litefs", "LiteFS's own files"),
-    row("database_name", anyText, default: "db.sqlite3", "the app's database"),
+    row("database_name", label, default: "db.sqlite3", "the app's database"),
     row("node_name", label, "this node; LITEFS_NODE_ID or the host name when not set"),
-    row("http_addr", anyText, default: ":20202", "LiteFS's API"),
-    row("advertise_url", anyText, default: "http://{node}:20202", "LiteFS's API as others reach it"),
-    row("peers", .texts, "API URLs of the other nodes"),
-    row("lease.type", anyText, default: "static", "how the primary is chosen"),
-    row("lease.primary", anyText, "static: the primary's node name"),
+    row("http_addr", .listenAddress, default: ":20202", "LiteFS's API"),
+    row("advertise_url", .text(.webURL), default: "http://{node}:20202", "LiteFS's API as others reach it"),
+    row("peers", .texts(.webURL), "API URLs of the other nodes"),
+    row(
+      "lease.type",
+      choice(
+        "static", "consul",
+        later: ["etcd": leaseWork, "kubernetes": leaseWork, "postgres": leaseWork]), default: "static",
+      "how the primary is chosen"),
+    row("lease.primary", label, "static: the primary's node name"),
     row("lease.candidate", .boolean, default: "true", "whether this node may become the primary"),
-    key("litefs.lease.consul.url", anyText, "Consul's URL", secret: true, .later(liteFSWork)),
+    key("litefs.lease.consul.url", .text(.webURL), "Consul's URL", secret: true, .later(liteFSWork)),
     row("lease.consul.url_file", path, "file with Consul's URL"),
-    row("lease.consul.key", anyText, default: "litefs/{project}", "the key of the lease"),
+    row("lease.consul.key", label, default: "litefs/{project}", "the key of the lease"),
     row("lease.consul.ttl", positiveDuration, default: "10s", "life of the lease"),
     row("lease.consul.lock_delay", duration, default: "1s", "pause after a lost lease"),
     row("retention", positiveDuration, default: "1h", "how long transaction files are kept"),
     row("retention_monitor_interval", positiveDuration, default: "1m", "how often they are pruned"),
     row("compress", .boolean, default: "true", "compress transaction files"),
-    row("allow_other", anyText, default: "auto", "other users may use the mount"),
+    row(
+      "allow_other", choice("auto", "true", "false"), default: "auto",
+      "other users may use the mount; auto: when a child runs as one"),
     row("max_lag", duration, default: "10s", "a replica further behind is not ready"),
     row("min_free_space", .size, default: "64MiB", "less free space is a finding"),
-    row("without_primary", anyText, default: "60s", "how long a node stays ready without a primary"),
-    row("on_new_release", anyText, "what a node of a new release does"),
+    row(
+      "without_primary", .duration(atLeast: .zero, words: ["ready", "not_ready"]), default: "60s",
+      "how long a node stays ready without a primary"),
+    row(
+      "on_new_release", choice("takeover", "start", "wait"),
+      "what a node of a new release does; takeover with a dynamic lease, start with a static one"),
     row("handoff_timeout", positiveDuration, default: "30s", "how long a hand-off may take"),
     row("allow_lossy_promotion", .boolean, default: "false", "take the lease even if commits are lost"),
-    row("extra", .opaque, "merged into litefs.yml as is"),
-    key("forward", .opaque, "the write forwarder", .later("the write forwarder")),
+    row("extra", .map(words: []), "merged into litefs.yml as is"),
+    key(
+      "forward", .map(words: ["off"]), default: "off", "the write forwarder", .later("the write forwarder")),
   ]
+
+  static let leaseWork = "further kinds of leases"
 
   private static func row(
     _ name: String, _ type: ValueType, default defaultText: String? = nil, _ summary: String

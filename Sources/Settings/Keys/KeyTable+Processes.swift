@@ -11,9 +11,9 @@ extension KeyTable {
     return [
       row("name", label, "unique in its phase; required"),
       row("description", anyText, "for people"),
-      row("run", .command, "what it does; required"),
-      row("wait_for", .opaque, "what it waits for instead of running a command", .later(waitWork)),
-      row("needs", .texts, "names of steps that must be done before", .later(graphWork)),
+      row("run", .command, "what it does; this or wait_for is required"),
+      row("wait_for", .wait, "what it waits for, instead of running a command"),
+      row("needs", .texts(.label), "names of steps of this phase that must be done before"),
       row("cwd", path, "working directory; the app's when not set"),
       row("environment", .environment, "on top of the app's"),
       row("user", .text(.user), "user; the app's when not set"),
@@ -21,26 +21,22 @@ extension KeyTable {
       row("retries", .integer(0...1000), default: "0", "further attempts after the first"),
       row("retry_delay", duration, default: "1s", "from one attempt to the next"),
       row("check", .command, "must pass for the step to be done"),
-      row("rollback", .command, "undoes the step", .later(graphWork)),
-      row(
-        "rollback_on_stop", .boolean, default: "false", "roll back on a requested stop too", .later(graphWork)
-      ),
-      row(
-        "rollback_failed", .boolean, default: "false", "roll back a failed step itself too", .later(graphWork)
-      ),
+      row("rollback", .command, "undoes the step when a later one fails"),
+      row("rollback_on_stop", .boolean, default: "false", "roll back on a requested stop too"),
+      row("rollback_failed", .boolean, default: "false", "roll back the step when it fails itself too"),
       row(
         "fatal", .boolean, "its failure ends the start; node.fatal_on_error when not set",
         isNode
           ? .now : .misplaced("a failed infrastructure step always ends the start; only node steps have it")),
-    ] + stop("\(prefix).stop", timeout: "5s") + [
-      row("recheck", anyText, default: "never", "when its check runs again", .later(graphWork)),
       row(
-        "affects_ready", .boolean, default: "false", "a failed recheck makes the node not ready",
-        .later(graphWork)),
-      row("every", positiveDuration, "repeats the step", .later(graphWork)),
+        "recheck", durationOr("never", "on_start"), default: "never",
+        "when its check runs again: at every start, or this often"),
+      row("affects_ready", .boolean, default: "false", "a failed recheck makes the node not ready"),
+      row("every", positiveDuration, "repeats the step this often"),
+    ] + stop("\(prefix).stop", timeout: "5s") + [
       row(
         "on_interrupted", choice("rerun", "fail"), default: "rerun",
-        "what becomes of a step that was begun, not done"),
+        "what becomes of a step that was begun, not done")
     ]
   }
 
@@ -65,7 +61,7 @@ extension KeyTable {
       row("cwd", path, "working directory"),
       row("umask", .umask, "file mode mask, octal"),
       row("user", .text(.user), "user, or user:group"),
-      row("groups", .texts, "supplementary groups; the user's own when not set"),
+      row("groups", .texts(.any), "supplementary groups; the user's own when not set"),
       row("environment", .environment, "on top of the top-level one"),
       row("limits", .limits, "resource limits: {nofile: 65536}"),
       row(
@@ -87,17 +83,19 @@ extension KeyTable {
       row("ready.http", .httpTarget, "healthy when this URL answers"),
       row("ready.tcp", .tcpTarget, "healthy when this address accepts a connection"),
       row("ready.exec", .command, "healthy when this command exits with 0"),
-      row("ready.notify", .opaque, "healthy when it says so with sd_notify", .later(notifyWork)),
-      row("ready.descriptor", .opaque, "healthy when it writes to this descriptor", .later(notifyWork)),
+      row("ready.notify", .boolean, "healthy when it says so with sd_notify", .later(notifyWork)),
+      row(
+        "ready.descriptor", .integer(3...1023), "healthy when it writes to this descriptor",
+        .later(notifyWork)),
       row("ready.interval", positiveDuration, default: "5s", "from one check to the next"),
       row("ready.timeout", positiveDuration, default: "2s", "how long an answer may take"),
       row("ready.failures", .integer(1...1000), default: "3", "failures in a row that make it unhealthy"),
       row("ready.successes", .integer(1...1000), default: "1", "answers in a row that make it healthy"),
       row("ready.start_period", duration, default: "60s", "how long after the start failures do not count"),
       row("watchdog", positiveDuration, "sd_notify WATCHDOG=1 at least this often", .later(notifyWork)),
-      row("wait_for", .opaque, "what to wait for before this process", .later(waitWork)),
+      row("wait_for", .waits, "what to wait for before this process starts"),
       row(
-        "role", choice("any", later: ["primary": roleWork, "replica": roleWork]), default: "any",
+        "role", choice("any", "primary", later: ["replica": liteFSWork]), default: "any",
         "the role it runs in", app ? .misplaced("the app runs in every role; bind a service to a role") : .now
       ),
       row(

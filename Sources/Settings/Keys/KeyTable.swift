@@ -41,10 +41,6 @@ public enum KeyTable {
   static let liteFSWork = "LiteFS support"
   static let postgresWork = "the PostgreSQL backend"
   static let redisWork = "the Redis backend"
-  static let djangoWork = "the Django preset"
-  static let graphWork = "the step graph"
-  static let waitWork = "dependency waits"
-  static let roleWork = "roles"
   static let notifyWork = "sd_notify support"
   static let captureWork = "log capture"
 
@@ -57,22 +53,22 @@ public enum KeyTable {
       "budget of the whole stop; auto: 4.5s on Fly, 28s on Kubernetes, else 9.5s"),
     key("run_dir", absolutePath, "private directory: control socket, role file"),
     key("state_dir", absolutePath, "shareable directory: file lock, readiness, ledger"),
-    key("include", .texts, "globs of fragments to merge", .later("fragments")),
+    key("include", .texts(.path), "globs of fragments to merge, relative to this file"),
     key("environment", .environment, "for every child"),
     key("clear_environment", .boolean, default: "false", "children do not inherit our environment"),
-    key("wait_for", .opaque, "dependencies to wait for, on every node", .later(waitWork)),
+    key("wait_for", .waits, "dependencies to wait for, on every node, before the phases"),
     key(
-      "framework.name", choice("none", later: ["auto": djangoWork, "django": djangoWork]), default: "none",
-      "the framework whose steps are made by themselves"),
-    key("framework.python", path, "the interpreter", .later(djangoWork)),
-    key("framework.settings_module", anyText, "DJANGO_SETTINGS_MODULE", .later(djangoWork)),
-    key("framework.databases", .texts, "aliases to migrate", .later(djangoWork)),
+      "framework.name", choice("auto", "django", "none"), default: "auto",
+      "the framework whose steps are made by themselves; auto: django where a project asks for it"),
+    key("framework.python", path, "the interpreter; found when not set"),
+    key("framework.settings_module", label, "DJANGO_SETTINGS_MODULE; found when not set"),
+    key("framework.databases", .texts(.label), "aliases of the databases to migrate; all when not set"),
   ]
 
   private static let backends = ["postgres": postgresWork, "litefs": liteFSWork]
 
   private static let coordination: [KeyDescription] = [
-    key("coordination.project", label, "namespace in a shared backend", .later("shared backends")),
+    key("coordination.project", label, "namespace in a shared backend; derived when not set"),
     key("coordination.lock", .choice(["file"], later: backends), default: "file", "where the lock is"),
     key(
       "coordination.readiness",
@@ -80,36 +76,41 @@ public enum KeyTable {
       default: "file",
       "where release readiness and ledger are"),
     key(
-      "coordination.readiness_key_prefix", anyText, default: "autoinit:ready", "prefix in Redis",
+      "coordination.readiness_key_prefix", label, default: "autoinit:ready", "prefix in Redis",
       .later(redisWork)),
     key(
       "coordination.readiness_ttl", positiveDuration, default: "24h", "life of the key in Redis",
       .later(redisWork)),
     key(
       "coordination.retry_after", duration, default: "10s",
-      "pause after a failure, doubled by each further one", .later("failure and retry between nodes")),
+      "pause after a failure, doubled by each further one"),
     key(
-      "coordination.takeover_delay", duration, default: "3s", "pause before taking over a claim",
-      .later(postgresWork)),
+      "coordination.takeover_delay", duration, default: "3s",
+      "pause before taking over an unfinished claim"),
     key(
       "coordination.poll_interval", positiveDuration, default: "1s", "how often waiters look by themselves"),
-    key("coordination.postgres.url", anyText, "connection string", secret: true, .later(postgresWork)),
+    key(
+      "coordination.postgres.url", .text(.postgresConnection), "connection string, as libpq reads it",
+      secret: true, .later(postgresWork)),
     key("coordination.postgres.url_file", path, "file with the connection string", .later(postgresWork)),
     key(
-      "coordination.postgres.schema", anyText, default: "public", "schema of our tables", .later(postgresWork)
+      "coordination.postgres.schema", label, default: "public", "schema of our tables", .later(postgresWork)
     ),
     key(
-      "coordination.postgres.table", anyText, default: "supervisor", "prefix of our tables",
+      "coordination.postgres.table", label, default: "supervisor", "prefix of our tables",
       .later(postgresWork)),
-    key("coordination.redis.url", anyText, "redis:// or rediss:// URL", secret: true, .later(redisWork)),
+    key(
+      "coordination.redis.url", .text(.redisURL), "redis:// or rediss:// URL", secret: true,
+      .later(redisWork)),
     key("coordination.redis.url_file", path, "file with the URL", .later(redisWork)),
   ]
 
   private static let phases: [KeyDescription] =
     [
-      key("infrastructure.parallelism", .integer(1...64), default: "1", "steps at a time", .later(graphWork)),
+      key("infrastructure.parallelism", .integer(1...64), default: "1", "how many steps may run at a time"),
       key(
-        "infrastructure.on_failure", choice("finish", "stop"), default: "finish", "what running steps do then"
+        "infrastructure.on_failure", choice("finish", "stop"), default: "finish",
+        "what running steps do when another one fails: end by themselves, or be stopped"
       ),
     ] + step("infrastructure.steps[]", isNode: false)
     + [
@@ -125,7 +126,7 @@ public enum KeyTable {
     ),
     key("health.compat", .boolean, default: "false", "django-litefs's three paths too", .later(liteFSWork)),
     key(
-      "log.format", choice("text", later: ["json": captureWork]), default: "text", "how our own lines look"),
+      "log.format", choice("text", "json"), default: "text", "how our own lines look"),
     key(
       "log.level", choice("debug", "info", "warning", "error"), default: "info",
       "the least important line written"),

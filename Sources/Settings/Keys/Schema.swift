@@ -40,6 +40,12 @@ struct Schema {
   var pendingWork: String? {
     if let key {
       if case .later(let work) = key.availability { return work }
+      // A switch that can only be off: it belongs to the work it cannot be switched to.
+      if case .choice(let words, let later) = key.type, words == [key.defaultText],
+        let work = later.values.first, later.values.allSatisfy({ $0 == work })
+      {
+        return work
+      }
       return nil
     }
     let works = (children.values + wildcard + item).map(\.pendingWork)

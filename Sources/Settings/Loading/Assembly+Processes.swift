@@ -18,7 +18,8 @@ extension Assembly {
       signals: isApp
         ? optional(section, "signals") { if case .signalMap(let value) = $0 { value } else { nil } } ?? [:]
         : [:],
-      healthCheck: healthCheck(section),
+      healthCheck: healthCheck(section), dependencies: waits(section, "wait_for"),
+      role: isApp ? .any : choice(section, "role", fallback: .any),
       start: isApp ? .withApp : choice(section, "start", fallback: .withApp))
   }
 

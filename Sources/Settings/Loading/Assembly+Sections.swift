@@ -10,7 +10,8 @@ extension Assembly {
     let stateDirectory = text(root, "state_dir")
     let environment = environment(root, "environment")
     let clearEnvironment = boolean(root, "clear_environment")
-    _ = text(root.section("framework"), "name")
+    let dependencies = waits(root, "wait_for")
+    let framework = framework()
     let coordination = coordination()
 
     // Steps inherit from the app, but stand above it in what is shown.
@@ -22,14 +23,19 @@ extension Assembly {
     let services = (resolution.names["services"] ?? []).map { name in
       process(name, root.section("services").named(name))
     }
+    let hooks = HookSettings(onRoleChange: command(root.section("hooks"), "on_role_change"))
     _ = text(root.section("litefs"), "mode")
+    _ = text(root, "forward")
     let health = health()
     let log = log()
     return EffectiveSettings(
       file: file, runID: runID, runIDOrigin: runIDOrigin, timeout: timeout, maximumWait: maximumWait,
       stopTimeout: stopTimeout, runDirectory: runDirectory, stateDirectory: stateDirectory,
-      environment: environment, clearEnvironment: clearEnvironment, coordination: coordination,
-      infrastructure: infrastructure, node: node, app: app, services: services, health: health, log: log,
+      environment: environment, clearEnvironment: clearEnvironment, dependencies: dependencies,
+      framework: framework,
+      coordination: coordination,
+      infrastructure: infrastructure, node: node, app: app, services: services, hooks: hooks,
+      health: health, log: log,
       entries: entries)
   }
 
@@ -69,18 +75,29 @@ extension Assembly {
     return budget
   }
 
+  private mutating func framework() -> FrameworkSettings {
+    let section = Section.root.section("framework")
+    return FrameworkSettings(
+      name: choice(section, "name", fallback: .auto), python: text(section, "python"),
+      settingsModule: text(section, "settings_module"), databases: texts(section, "databases"))
+  }
+
   private mutating func coordination() -> CoordinationSettings {
     let section = Section.root.section("coordination")
     return CoordinationSettings(
+      project: text(section, "project"),
       lock: choice(section, "lock", fallback: .file),
       readiness: choice(section, "readiness", fallback: .file),
-      retryAfter: duration(section, "retry_after"), pollInterval: duration(section, "poll_interval"))
+      retryAfter: duration(section, "retry_after"), takeoverDelay: duration(section, "takeover_delay"),
+      pollInterval: duration(section, "poll_interval"))
   }
 
   private mutating func infrastructure(app: ProcessSettings) -> InfrastructureSettings {
     let section = Section.root.section("infrastructure")
+    let parallelism = integer(section, "parallelism")
     let onFailure = choice(section, "on_failure", fallback: InfrastructureSettings.FailureMode.finish)
-    return InfrastructureSettings(steps: steps(section, app: app) { _, _ in true }, onFailure: onFailure)
+    return InfrastructureSettings(
+      steps: steps(section, app: app) { _, _ in true }, parallelism: parallelism, onFailure: onFailure)
   }
 
   private mutating func node(app: ProcessSettings) -> NodeSettings {
@@ -108,62 +125,5 @@ extension Assembly {
     return LogSettings(
       format: choice(section, "format", fallback: .text), level: choice(section, "level", fallback: .info),
       timestamps: boolean(section, "timestamps"))
-  }
-
-  // MARK: Steps
-
-  private mutating func steps(
-    _ phase: Section, app: ProcessSettings, isFatal: (inout Assembly, Section) -> Bool
-  ) -> [StepSettings] {
-    var steps: [StepSettings] = []
-    var positions: [String: Origin] = [:]
-    for index in 0..<(resolution.counts[phase.key("steps")] ?? 0) {
-      let section = phase.item("steps", index)
-      // An item that is no map is reported already.
-      guard let place = resolution.mentioned[section.path] else { continue }
-      let name = text(section, "name") ?? ""
-      if !isGiven(section, "name") {
-        problem(
-          section.path, at: place, "the step has no name", "add 'name: …', unique among its phase's steps")
-      } else if !name.isEmpty {
-        let here = origin(section, "name")
-        if let earlier = positions.updateValue(here, forKey: name) {
-          problem(
-            section.key("name"), at: here, "the name \(quoted(name)) is taken by the step at \(earlier)",
-            "give each step of a phase its own name")
-        }
-      }
-      if !isGiven(section, "run") {
-        problem(section.path, at: place, "the step has nothing to run", "add 'run: [program, argument]'")
-      }
-      let user = text(section, "user")
-      let step = StepSettings(
-        name: name, description: text(section, "description"),
-        run: command(section, "run") ?? .arguments([]),
-        workingDirectory: text(section, "cwd") ?? app.workingDirectory,
-        environment: app.environment.overlaid(with: environment(section, "environment")),
-        user: user ?? app.user,
-        groups: user == nil ? app.groups : nil, timeout: optionalDuration(section, "timeout"),
-        retries: integer(section, "retries"), retryDelay: duration(section, "retry_delay"),
-        check: command(section, "check"), stop: stop(section), isFatal: isFatal(&self, section),
-        onInterrupted: choice(section, "on_interrupted", fallback: .rerun))
-      steps.append(step)
-    }
-    return steps
-  }
-
-  mutating func stop(_ owner: Section) -> StopSettings {
-    let section = owner.section("stop")
-    return StopSettings(
-      signal: signal(section, "signal"), timeout: duration(section, "timeout"),
-      kill: choice(section, "kill", fallback: .group))
-  }
-}
-
-extension [EnvironmentVariable] {
-  /// These variables, with others added or taking their place.
-  func overlaid(with others: [EnvironmentVariable]) -> [EnvironmentVariable] {
-    let names = Set(others.map(\.name))
-    return filter { !names.contains($0.name) } + others
   }
 }

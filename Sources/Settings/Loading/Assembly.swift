@@ -133,6 +133,10 @@ struct Assembly {
     optional(section, name) { if case .texts(let value) = $0 { value } else { nil } }
   }
 
+  mutating func waits(_ section: Section, _ name: String) -> [WaitSettings] {
+    optional(section, name) { if case .waits(let value) = $0 { value } else { nil } } ?? []
+  }
+
   mutating func environment(_ section: Section, _ name: String) -> [EnvironmentVariable] {
     optional(section, name) { if case .environment(let value) = $0 { value } else { nil } } ?? []
   }
@@ -175,6 +179,7 @@ extension KeyDescription {
       let codes = defaultText.split { "[], ".contains($0) }.compactMap { Int32($0) }
       return .exitCodes(Set(codes))
     }
+    if case .map = type { return .text(defaultText) }
     return (try? type.parseScalar(defaultText)) ?? nil
   }
 }

@@ -8,6 +8,8 @@ struct Resolution {
     var origin: Origin
     /// Values of a map, to show one by one.
     var parts: [Part] = []
+    /// Where each item of a list stands.
+    var items: [Origin] = []
   }
 
   /// One value of a map.

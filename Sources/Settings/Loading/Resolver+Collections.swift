@@ -22,9 +22,44 @@ extension Resolver {
     }
   }
 
-  mutating func texts(_ node: YAMLNode, path: String) throws(ValueProblem) {
+  mutating func texts(
+    _ node: YAMLNode, each rule: ValueType.TextRule, path: String
+  ) throws(ValueProblem) {
     guard let items = try sequence(node), let texts = strings(items, path: path) else { return }
-    set(.texts(texts), text: flowText(texts), at: node, path: path)
+    var areGood = true
+    for (index, text) in texts.enumerated() {
+      do throws(ValueProblem) {
+        _ = try ValueType.text(rule).parseScalar(text)
+      } catch {
+        report(error, at: items[index].position, path: "\(path)[\(index)]")
+        areGood = false
+      }
+    }
+    guard areGood else { return }
+    set(
+      .texts(texts), text: flowText(texts), at: node, path: path, items: items.map { .file($0.position) })
+  }
+
+  mutating func map(_ node: YAMLNode, words: [String], path: String) throws(ValueProblem) {
+    if case .scalar(let text, _) = node.content {
+      guard !words.isEmpty else { throw ValueProblem("must be a map, not a single value") }
+      guard words.contains(text) else {
+        throw ValueProblem("must be a map or \(listed(words)), not \(quoted(text))")
+      }
+      set(.text(text), text: text, at: node, path: path)
+      return
+    }
+    let entries = try mapping(node, example: path == "forward" ? "listen: \":8081\"" : "key: value")
+    if path == "forward", let listen = entries.first(where: { $0.key == "listen" })?.value {
+      guard let text = try scalar(listen, path: "\(path).listen") else { return }
+      do throws(ValueProblem) {
+        _ = try ValueType.listenAddress.parseScalar(text)
+      } catch {
+        report(error, at: listen.position, path: "\(path).listen")
+        return
+      }
+    }
+    set(.map, text: "{…}", at: node, path: path)
   }
 
   mutating func exitCodes(_ node: YAMLNode, path: String) throws(ValueProblem) {
@@ -125,6 +160,83 @@ extension Resolver {
       }
     }
     set(.signalMap(actions), text: "", at: node, path: path, parts: parts)
+  }
+
+  // MARK: Waits
+
+  mutating func wait(_ node: YAMLNode, path: String) throws(ValueProblem) {
+    if case .sequence = node.content {
+      throw ValueProblem("must be one target, not a list", "make each wait a step of its own")
+    }
+    guard let wait = waitTarget(node, path: path) else { return }
+    set(.wait(wait), text: Self.shown(wait), at: node, path: path)
+  }
+
+  mutating func waits(_ node: YAMLNode, path: String) throws(ValueProblem) {
+    guard let items = try sequence(node) else { return }
+    var waits: [WaitSettings] = []
+    for (index, item) in items.enumerated() {
+      guard !resolution.isFull else { return }
+      if let wait = waitTarget(item, path: "\(path)[\(index)]") { waits.append(wait) }
+    }
+    guard waits.count == items.count else { return }
+    set(
+      .waits(waits), text: "[" + waits.map(Self.shown).joined(separator: ", ") + "]", at: node, path: path,
+      items: items.map { .file($0.position) })
+  }
+
+  /// A target, or `{target, timeout}`; nil after a problem.
+  private mutating func waitTarget(_ node: YAMLNode, path: String) -> WaitSettings? {
+    var target: YAMLNode? = node
+    var timeout: Duration?
+    var isGood = true
+    if case .mapping(let entries) = node.content {
+      target = nil
+      for entry in entries where !entry.value.isNull {
+        switch entry.key {
+        case "target": target = entry.value
+        case "timeout":
+          do throws(ValueProblem) {
+            guard let text = try scalar(entry.value, path: "\(path).timeout") else { return nil }
+            if case .duration(let value)? = try KeyTable.positiveDuration.parseScalar(text) {
+              timeout = value
+            }
+          } catch {
+            report(error, at: entry.value.position, path: "\(path).timeout")
+            isGood = false
+          }
+        default:
+          let near = nearest(to: entry.key.lowercased(), among: ["target", "timeout"])
+          report(
+            ValueProblem(
+              "unknown key", near.map { "did you mean \($0)?" } ?? "the keys here are target, timeout"),
+            at: entry.position, path: "\(path).\(entry.key)")
+          isGood = false
+        }
+      }
+    }
+    guard let target else {
+      report(
+        ValueProblem("does not say what to wait for", "write {target: \"tcp://db:5432\", timeout: 30s}"),
+        at: node.position, path: path)
+      return nil
+    }
+    do throws(ValueProblem) {
+      guard let text = try scalar(target, path: path) else { return nil }
+      guard !text.isEmpty else { throw ValueProblem("is empty", "write for instance tcp://db:5432") }
+      let value = try WaitTarget(settingsText: text)
+      if let work = value.pendingWork {
+        throw .pending("waiting for \(quoted(text))", comesWith: work, "remove it until then")
+      }
+      return isGood ? WaitSettings(target: value, timeout: timeout, text: maskingPasswords(in: text)) : nil
+    } catch {
+      report(error, at: target.position, path: path)
+      return nil
+    }
+  }
+
+  private static func shown(_ wait: WaitSettings) -> String {
+    wait.timeout.map { "{target: \"\(wait.text)\", timeout: \($0.settingsText)}" } ?? "\"\(wait.text)\""
   }
 
   // MARK: Parts

@@ -3,6 +3,8 @@ struct Resolver {
   private(set) var resolution = Resolution()
   private var expansion: Expansion
   private var overridden: Set<String> = []
+  /// Inside a section that a later version reads: what was set there, reported once for the whole section.
+  private var pendingUses: [Origin]?
 
   init(lookup: @escaping (String) -> String?) {
     expansion = Expansion(lookup: lookup)
@@ -14,12 +16,14 @@ struct Resolver {
   mutating func override(_ key: KeyDescription, with text: String, origin: Origin) {
     overridden.insert(key.path)
     resolution.mentioned[key.path] = origin
-    if let problem = Self.refusal(of: key) {
-      resolution.report(problem, at: origin, key: key.path)
+    if case .misplaced(let reason) = key.availability {
+      resolution.report(
+        ValueProblem("does not belong here: \(reason)", "remove it"), at: origin, key: key.path)
       return
     }
     do throws(ValueProblem) {
       if let value = try key.type.parseScalar(text) {
+        if refuse(key, value, at: origin, path: key.path) { return }
         resolution.values[key.path] = Resolution.Given(value: value, text: text, origin: origin)
       }
     } catch {
@@ -27,13 +31,15 @@ struct Resolver {
     }
   }
 
-  private static func refusal(of key: KeyDescription) -> ValueProblem? {
-    switch key.availability {
-    case .now: nil
-    case .later(let work):
-      ValueProblem("is not supported yet by this version; it comes with \(work)", "remove it until then")
-    case .misplaced(let reason): ValueProblem("does not belong here: \(reason)", "remove it")
-    }
+  /// Whether a value cannot be obeyed yet; says so then, so that no key is ever ignored in silence.
+  private mutating func refuse(
+    _ key: KeyDescription, _ value: SettingValue?, at origin: Origin, path: String
+  ) -> Bool {
+    guard case .later(let work) = key.availability else { return false }
+    // What says `no` to something that is not there gets what it wants.
+    if value == .boolean(false) && key.defaultText == "false" || value == .text("off") { return false }
+    report(.pending(comesWith: work, "remove it until then"), at: origin, path: path)
+    return true
   }
 
   // MARK: The file
@@ -69,18 +75,26 @@ struct Resolver {
     _ node: YAMLNode, _ schema: Schema, path: String, keyPosition: SourcePosition
   ) {
     guard !node.isNull else { return }
-    if let work = schema.pendingWork {
-      resolution.report(
-        ValueProblem("is not supported yet by this version; it comes with \(work)", "remove it until then"),
-        at: .file(keyPosition), key: path)
+    if schema.key == nil, let work = schema.pendingWork, pendingUses == nil {
+      pendingUses = []
+      visit(node, schema, path: path, keyPosition: keyPosition)
+      let uses = pendingUses ?? []
+      pendingUses = nil
+      if !uses.isEmpty {
+        report(.pending(comesWith: work, "remove it until then"), at: .file(keyPosition), path: path)
+      }
       return
     }
     resolution.mentioned[path] = .file(node.position)
     if let key = schema.key {
-      if let problem = Self.refusal(of: key) {
-        resolution.report(problem, at: .file(keyPosition), key: path)
+      if case .misplaced(let reason) = key.availability {
+        report(
+          ValueProblem("does not belong here: \(reason)", "remove it"), at: .file(keyPosition), path: path)
       } else if !overridden.contains(path) {
         read(node, as: key.type, path: path)
+        if refuse(key, resolution.values[path]?.value, at: .file(keyPosition), path: path) {
+          resolution.values[path] = nil
+        }
       }
     } else if let item = schema.item.first {
       items(node, item, path: path)
@@ -177,7 +191,10 @@ struct Resolver {
     do throws(ValueProblem) {
       switch type {
       case .command: try command(node, path: path)
-      case .texts: try texts(node, path: path)
+      case .texts(let rule): try texts(node, each: rule, path: path)
+      case .wait: try wait(node, path: path)
+      case .waits: try waits(node, path: path)
+      case .map(let words): try map(node, words: words, path: path)
       case .exitCodes: try exitCodes(node, path: path)
       case .environment: try environment(node, path: path)
       case .limits: try limits(node, path: path)
@@ -191,7 +208,7 @@ struct Resolver {
         }
       }
     } catch {
-      resolution.report(error, at: origin, key: path)
+      report(error, at: origin, path: path)
     }
   }
 
@@ -215,13 +232,23 @@ struct Resolver {
   }
 
   mutating func set(
-    _ value: SettingValue, text: String, at node: YAMLNode, path: String, parts: [Resolution.Part] = []
+    _ value: SettingValue, text: String, at node: YAMLNode, path: String, parts: [Resolution.Part] = [],
+    items: [Origin] = []
   ) {
     resolution.values[path] = Resolution.Given(
-      value: value, text: text, origin: .file(node.position), parts: parts)
+      value: value, text: text, origin: .file(node.position), parts: parts, items: items)
   }
 
   mutating func report(_ problem: ValueProblem, at position: SourcePosition, path: String) {
-    resolution.report(problem, at: .file(position), key: path)
+    report(problem, at: .file(position), path: path)
+  }
+
+  /// Adds an error, or counts it where the whole section is reported once.
+  mutating func report(_ problem: ValueProblem, at origin: Origin, path: String) {
+    if problem.isPending, pendingUses != nil {
+      pendingUses?.append(origin)
+    } else {
+      resolution.report(problem, at: origin, key: path)
+    }
   }
 }

@@ -20,6 +20,10 @@ public struct EffectiveSettings: Sendable, Equatable {
   public var environment: [EnvironmentVariable]
   /// `clear_environment`: children do not inherit our environment.
   public var clearEnvironment: Bool
+  /// `wait_for`: what every node waits for before the phases.
+  public var dependencies: [WaitSettings]
+  /// `framework`.
+  public var framework: FrameworkSettings
   /// `coordination`.
   public var coordination: CoordinationSettings
   /// `infrastructure`.
@@ -30,6 +34,8 @@ public struct EffectiveSettings: Sendable, Equatable {
   public var app: ProcessSettings
   /// `services`, in the order of the file.
   public var services: [ProcessSettings]
+  /// `hooks`.
+  public var hooks: HookSettings
   /// `health`.
   public var health: HealthPageSettings
   /// `log`.
@@ -72,6 +78,34 @@ public struct EnvironmentVariable: Sendable, Equatable {
   }
 }
 
+/// `framework`: whose steps are made by themselves.
+public struct FrameworkSettings: Sendable, Equatable {
+  /// The frameworks that are known.
+  public enum Name: String, Sendable, CaseIterable {
+    /// Django where a project in the working directory asks for it, else none.
+    case auto
+    /// Django.
+    case django
+    /// None.
+    case none
+  }
+
+  /// `name`.
+  public var name: Name
+  /// `python`: the interpreter, a path or a name to search for; nil: to be found.
+  public var python: String?
+  /// `settings_module`: DJANGO_SETTINGS_MODULE; nil: to be found.
+  public var settingsModule: String?
+  /// `databases`: aliases to migrate; nil: all.
+  public var databases: [String]?
+}
+
+/// `hooks`: commands that run when something happens.
+public struct HookSettings: Sendable, Equatable {
+  /// `on_role_change`: after this node's role changed.
+  public var onRoleChange: Command?
+}
+
 /// `coordination`: who may run the infrastructure phase.
 public struct CoordinationSettings: Sendable, Equatable {
   /// A place for the lock or for readiness.
@@ -80,12 +114,16 @@ public struct CoordinationSettings: Sendable, Equatable {
     case file
   }
 
+  /// `project`: the namespace in a shared backend; nil: to be derived.
+  public var project: String?
   /// `lock`: where the lock is.
   public var lock: Backend
   /// `readiness`: where release readiness, ledger and failures are.
   public var readiness: Backend
   /// `retry_after`: how long after a failure a new node waits before it tries; doubles with each failure.
   public var retryAfter: Duration
+  /// `takeover_delay`: how long a new holder waits before it takes over an unfinished claim of another one.
+  public var takeoverDelay: Duration
   /// `poll_interval`: how often a waiter looks although nothing told it to.
   public var pollInterval: Duration
 }
@@ -102,6 +140,8 @@ public struct InfrastructureSettings: Sendable, Equatable {
 
   /// `steps`, in the order of the file.
   public var steps: [StepSettings]
+  /// `parallelism`: how many steps may run at a time, at least 1.
+  public var parallelism: Int
   /// `on_failure`.
   public var onFailure: FailureMode
 }
@@ -144,6 +184,8 @@ public struct LogSettings: Sendable, Equatable {
   public enum Format: String, Sendable, CaseIterable {
     /// For people.
     case text
+    /// For programs: an object a line.
+    case json
   }
 
   /// `format`.

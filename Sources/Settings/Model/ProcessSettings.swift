@@ -54,6 +54,16 @@ public struct ProcessSettings: Sendable, Equatable {
     case withApp = "with_app"
   }
 
+  /// The role that a service runs in.
+  public enum Role: String, Sendable, CaseIterable {
+    /// Any.
+    case any
+    /// While this node is the primary: it holds the leader lock.
+    case primary
+    /// While another node is the primary.
+    case replica
+  }
+
   /// What happens to a signal that would be forwarded to the app.
   public enum SignalAction: Sendable, Equatable {
     /// It goes no further.
@@ -94,6 +104,10 @@ public struct ProcessSettings: Sendable, Equatable {
   public var signals: [Int32: SignalAction]
   /// `ready`; nil: the process is healthy while it runs.
   public var healthCheck: HealthCheckSettings?
+  /// `wait_for`: what is waited for before this process starts.
+  public var dependencies: [WaitSettings] = []
+  /// `role`; always `.any` for the app.
+  public var role: Role = .any
   /// `start`; always `.withApp` for the app.
   public var start: Start
 }
@@ -171,12 +185,26 @@ public struct StepSettings: Sendable, Equatable {
     case fail
   }
 
+  /// When the check of a step that is done runs again.
+  public enum Recheck: Sendable, Equatable {
+    /// Never.
+    case never
+    /// At every start.
+    case onStart
+    /// This often, while the node runs.
+    case every(Duration)
+  }
+
   /// `name`, unique in its phase.
   public var name: String
   /// `description`.
   public var description: String?
-  /// `run`.
-  public var run: Command
+  /// `run`; nil when the step waits instead.
+  public var run: Command?
+  /// `wait_for`; nil when the step runs a command. One of the two is there.
+  public var wait: WaitSettings?
+  /// `needs`: names of steps of the same phase, which exist and form no cycle.
+  public var needs: [String] = []
   /// `cwd`, or the app's.
   public var workingDirectory: String?
   /// The app's `environment` with the step's own on top.
@@ -193,6 +221,18 @@ public struct StepSettings: Sendable, Equatable {
   public var retryDelay: Duration
   /// `check`: must pass for the step to be done.
   public var check: Command?
+  /// `rollback`: undoes the step.
+  public var rollback: Command?
+  /// `rollback_on_stop`: roll back on a requested stop too.
+  public var rollbackOnStop: Bool = false
+  /// `rollback_failed`: roll back this step too when it is the one that failed.
+  public var rollbackFailed: Bool = false
+  /// `recheck`.
+  public var recheck: Recheck = .never
+  /// `affects_ready`: a failed recheck makes the node not ready.
+  public var affectsReady: Bool = false
+  /// `every`: how often the step is repeated; nil: never.
+  public var every: Duration?
   /// `stop`.
   public var stop: StopSettings
   /// Whether its failure ends the start: always in the infrastructure phase; in the node phase `fatal`, or

@@ -1,8 +1,8 @@
-// Hosts are literals and localhost only: resolving a name blocks, and PID 1 must not.
+// Hosts of checks are literals and localhost only: resolving a name blocks, and PID 1 must not.
 
 /// A host and port in text: `127.0.0.1:80`, `[::1]:80`, `localhost:80`, `:80`. What stands in brackets is an
 /// IPv6 address, and no IPv6 address stands without them (RFC 3986 section 3.2.2).
-private struct HostAndPort {
+struct HostAndPort {
   /// Without the brackets.
   let host: Substring
   /// The literal address; nil when the host is something else.
@@ -56,6 +56,25 @@ private struct HostAndPort {
       throw ValueProblem("\(quoted(String(port))) is not a port", "write a number from \(range)")
     }
     return number
+  }
+
+  /// The host of something outside, which may be a name.
+  func hostText(in text: String, example: String) throws(ValueProblem) -> String {
+    if address != nil { return String(host) }
+    guard !host.isEmpty else {
+      throw ValueProblem("\(quoted(text)) has no host", "write for instance \(example)")
+    }
+    let isName =
+      host.utf8.count <= 253
+      && host.utf8.allSatisfy { byte in
+        (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+          || [0x2D, 0x2E, 0x5F].contains(byte)
+      } && host.first != "-"
+    guard isName else {
+      throw ValueProblem(
+        "\(quoted(String(host))) is not a host name", "use letters, digits, '-' and '.', or an address")
+    }
+    return String(host)
   }
 
   func checkHost() throws(ValueProblem) -> Host {

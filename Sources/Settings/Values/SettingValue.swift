@@ -16,6 +16,9 @@ enum SettingValue: Equatable {
   case umask(UInt32)
   case exitCodes(Set<Int32>)
   case texts([String])
+  case wait(WaitSettings)
+  case waits([WaitSettings])
+  case map
   case environment([EnvironmentVariable])
   case limits([ResourceLimit])
   case signalMap([Int32: ProcessSettings.SignalAction])
@@ -25,10 +28,22 @@ enum SettingValue: Equatable {
 struct ValueProblem: Error, Equatable {
   var message: String
   var suggestion: String?
+  /// Whether nothing is wrong but that this version cannot do it yet.
+  var isPending = false
 
   init(_ message: String, _ suggestion: String? = nil) {
     self.message = message
     self.suggestion = suggestion
+  }
+
+  /// What is to be said about something a later version does.
+  static func pending(_ subject: String? = nil, comesWith work: String, _ suggestion: String) -> ValueProblem
+  {
+    var problem = ValueProblem(
+      "\(subject.map { "\($0) " } ?? "")is not supported yet by this version; it comes with \(work)",
+      suggestion)
+    problem.isPending = true
+    return problem
   }
 }
 
@@ -58,9 +73,7 @@ extension ValueType {
     case .choice(let words, let later):
       if words.contains(text) { return .text(text) }
       if let work = later[text] {
-        throw ValueProblem(
-          "\(quoted(text)) is not supported yet by this version; it comes with \(work)",
-          "until then it can only be \(listed(words))")
+        throw .pending(quoted(text), comesWith: work, "until then it can only be \(listed(words))")
       }
       let near = nearest(to: text.lowercased(), among: words + later.keys.sorted())
       let expected =
@@ -71,7 +84,7 @@ extension ValueType {
     case .httpTarget: return .httpTarget(try HTTPTarget(settingsText: text))
     case .tcpTarget: return .tcpTarget(try SocketTarget(settingsText: text))
     case .umask: return .umask(try Self.umask(text))
-    case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .opaque: return nil
+    case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .wait, .waits, .map: return nil
     }
   }
 
@@ -145,6 +158,20 @@ extension ValueType.TextRule {
       guard text.hasPrefix("/") else {
         throw ValueProblem("\(quoted(text)) is not an absolute path", "start it with '/'")
       }
+    case .postgresConnection:
+      // Not quoted, here and below: there may be a password in it.
+      guard text.utf8.contains(0x3D), !text.lowercased().hasPrefix("postgres") else {
+        try Self.postgresURL.check(text)
+        return
+      }
+      try Self.checkPrintable(text)
+    case .postgresURL:
+      try Self.check(
+        text, schemes: ["postgres", "postgresql"], example: "postgres://user@db:5432/name", needsHost: false)
+    case .redisURL:
+      try Self.check(text, schemes: ["redis", "rediss"], example: "redis://cache:6379/0", needsHost: true)
+    case .webURL:
+      try Self.check(text, schemes: ["http", "https"], example: "http://node-1:20202", needsHost: true)
     case .user:
       let parts = text.split(separator: ":", omittingEmptySubsequences: false)
       let areWords = parts.allSatisfy { part in
@@ -154,6 +181,35 @@ extension ValueType.TextRule {
         throw ValueProblem("\(quoted(text)) is not a user", "write a name or number, or both as user:group")
       }
     }
+  }
+}
+
+extension ValueType.TextRule {
+  private static func checkPrintable(_ text: String) throws(ValueProblem) {
+    guard text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F }) else {
+      throw ValueProblem("has a line break or a control character in it", "remove it")
+    }
+  }
+
+  private static func check(
+    _ text: String, schemes: [String], example: String, needsHost: Bool
+  ) throws(ValueProblem) {
+    try checkPrintable(text)
+    guard let scheme = schemes.first(where: { text.lowercased().hasPrefix("\($0)://") }) else {
+      throw ValueProblem(
+        "does not start with \(listed(schemes.map { "\($0)://" }))", "write for instance \(example)")
+    }
+    guard !text.contains(" ") else { throw ValueProblem("has a space in it", "escape it as in %20") }
+    guard needsHost else { return }
+    let authority = text.dropFirst(scheme.utf8.count + 3).prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+    let host = authority.lastIndex(of: "@").map { authority[authority.index(after: $0)...] } ?? authority
+    guard !host.isEmpty, host.first != ":" else {
+      throw ValueProblem("has no host", "write for instance \(example)")
+    }
+    // A placeholder such as {node} is filled in later.
+    guard !host.contains("{") else { return }
+    let parts = try HostAndPort(host)
+    _ = try parts.portNumber(allowingZero: false)
   }
 }
 
