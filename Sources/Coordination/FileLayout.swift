@@ -41,6 +41,7 @@ public struct FileLayout: Equatable, Sendable {
   public var marker: String { markerDirectory + "/" + markerName }
   /// flock on this file excludes django-autoinit's node phase and is excluded by it.
   public var markerLock: String {
-    markerDirectory + "/" + FileLayout.markerPrefix + PathComponent.escaped(runID) + FileLayout.markerLockSuffix
+    markerDirectory + "/" + FileLayout.markerPrefix + PathComponent.escaped(runID)
+      + FileLayout.markerLockSuffix
   }
 }

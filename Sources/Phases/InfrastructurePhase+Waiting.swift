@@ -36,7 +36,8 @@ extension InfrastructurePhase {
     failureBefore = found?.failure?.attempt
     completedBefore = found?.completedAt
     if isReady(found) {
-      let due = rules.onlyWaits ? [] : steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
+      let due =
+        rules.onlyWaits ? [] : steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
       if due.isEmpty { return finish(.ready(ran: false, outputs: found?.outputs ?? [])) }
       self.found = found
       return verify(due, at: now)
@@ -53,7 +54,8 @@ extension InfrastructurePhase {
           .waiting(holder: "the next try"),
           .note(
             "the last try of run ID \(runID.value) failed \(age.readable) ago at step \(failure.step) (\(failure.reason)): "
-              + "trying again in \((pause - age).readable) (coordination.retry_after), unless another node does"),
+              + "trying again in \((pause - age).readable) (coordination.retry_after), unless another node does"
+          ),
           .awaitChange(min(until, now + rules.pollInterval)),
         ]
       }
@@ -77,7 +79,8 @@ extension InfrastructurePhase {
     if let outcome = decided(by: found) { return finish(outcome) }
     if let maximumWait = rules.maximumWait, let waitBegan, now - waitBegan >= maximumWait {
       return finish(
-        .timedOut("waited \((now - waitBegan).readable) (max_wait) for the next try of run ID \(runID.value)"))
+        .timedOut("waited \((now - waitBegan).readable) (max_wait) for the next try of run ID \(runID.value)")
+      )
     }
     // Somebody has begun: wait for that one.
     if found?.failure == nil || now >= until { return lock(at: now) }
@@ -173,7 +176,8 @@ extension InfrastructurePhase {
 
   private func timeoutText(_ waited: Duration, still: Duration) -> String {
     if holder.isEmpty { return "waited \(waited.readable) for \(awaited)\(heldBy)" }
-    return "waited \(waited.readable) for \(awaited), \(still.readable) of it without a sign of life from its holder "
+    return
+      "waited \(waited.readable) for \(awaited), \(still.readable) of it without a sign of life from its holder "
       + "(\(holder))"
   }
 
@@ -195,7 +199,8 @@ extension InfrastructurePhase {
   mutating func lockAgain(at now: MonotonicInstant) -> [Effect] {
     lockTries += 1
     guard lockTries < InfrastructurePhase.lockAttempts, !rules.onlyWaits else {
-      let text = "the process that waits for the infrastructure lock has ended \(lockTries) times: is it being killed?"
+      let text =
+        "the process that waits for the infrastructure lock has ended \(lockTries) times: is it being killed?"
       return [.abandonLock] + finish(.storeUnusable(StoreFailure(text)))
     }
     state = .pausing

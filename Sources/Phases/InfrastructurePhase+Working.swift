@@ -103,7 +103,10 @@ extension InfrastructurePhase {
       record.entries.append(
         ReleaseRecord.Entry(step: steps[index].name, hash: steps[index].hash, doneAt: wall))
     }
-    return [.note("\(who) declared run ID \(runID.value) ready: recording the steps whose checks do not say otherwise")]
+    return [
+      .note(
+        "\(who) declared run ID \(runID.value) ready: recording the steps whose checks do not say otherwise")
+    ]
   }
 
   // MARK: Writing

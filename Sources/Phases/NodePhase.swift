@@ -418,7 +418,8 @@ public struct NodePhase: Sendable {
   private mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
     isInterrupted = true
     switch state {
-    case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing: return [.abandonLock] + finish(.interrupted)
+    case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing:
+      return [.abandonLock] + finish(.interrupted)
     case .verifying: return feedVerifier(.interrupt, at: now)
     case .lookingInside, .takingOver: return release(.interrupted)
     case .working: return perform(graph.interrupt(at: now), at: now)
@@ -435,7 +436,8 @@ public struct NodePhase: Sendable {
     case .locking:
       lockTries += 1
       guard lockTries < InfrastructurePhase.lockAttempts else {
-        let text = "the process that waits for the node lock has ended \(lockTries) times: is it being killed?"
+        let text =
+          "the process that waits for the node lock has ended \(lockTries) times: is it being killed?"
         return [.abandonLock] + finish(.storeUnusable(StoreFailure(text)))
       }
       state = .pausing

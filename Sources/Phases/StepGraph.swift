@@ -80,7 +80,9 @@ struct StepGraph: Sendable {
     var found: Set<Int> = [index]
     var grows = true
     while grows {
-      let more = items.indices.filter { !found.contains($0) && items[$0].needs.contains { found.contains($0) } }
+      let more = items.indices.filter {
+        !found.contains($0) && items[$0].needs.contains { found.contains($0) }
+      }
       grows = !more.isEmpty
       found.formUnion(more)
     }

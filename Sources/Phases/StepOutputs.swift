@@ -24,7 +24,9 @@ public enum StepOutputs {
       throw Malformed(description: "what it wrote to $SUPERVISOR_OUTPUT is larger than 64 KiB")
     }
     var outputs: [StepOutput] = []
-    for (index, raw) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).enumerated() {
+    for (index, raw) in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .enumerated()
+    {
       let line = raw.last == UInt8(ascii: "\r") ? raw.dropLast() : raw
       if line.isEmpty || line.first == UInt8(ascii: "#") { continue }
       guard let text = String(validating: line, as: UTF8.self), !line.contains(0) else {
@@ -35,7 +37,8 @@ public enum StepOutputs {
       }
       let key = String(text[..<equals])
       guard !key.hasPrefix("SUPERVISOR_"), !key.hasPrefix("AUTOINIT_") else {
-        throw Malformed(description: "line \(index + 1) of its $SUPERVISOR_OUTPUT sets \(key), which is ours to set")
+        throw Malformed(
+          description: "line \(index + 1) of its $SUPERVISOR_OUTPUT sets \(key), which is ours to set")
       }
       outputs.removeAll { $0.key == key }
       outputs.append(StepOutput(key: key, value: String(text[text.index(after: equals)...])))
@@ -44,7 +47,9 @@ public enum StepOutputs {
   }
 
   private static func isName(_ text: Substring) -> Bool {
-    guard let first = text.utf8.first, !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else { return false }
+    guard let first = text.utf8.first, !(UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) else {
+      return false
+    }
     return text.utf8.allSatisfy { byte in
       switch byte {
       case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),

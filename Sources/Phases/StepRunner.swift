@@ -122,7 +122,8 @@ struct StepRunner: Equatable, Sendable {
       let running = startedAt.map { (now - $0).readable } ?? "long"
       return [
         .note(
-          "step \(step.name): runs for \(running) now and has no timeout: set one if that is not what it should take"),
+          "step \(step.name): runs for \(running) now and has no timeout: set one if that is not what it should take"
+        ),
         .schedule(now + StepRunner.longAfter),
       ]
     }
