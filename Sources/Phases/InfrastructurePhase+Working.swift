@@ -124,6 +124,8 @@ extension InfrastructurePhase {
     // The record is one file: what is durable now covers every earlier wish.
     let due = deferred.filter { $0.write <= writesAnswered }.map(\.action)
     deferred.removeAll { $0.write <= writesAnswered }
+    // Whatever goes on must know of every step that is recorded: one of them may be to be taken back.
+    for case .settle(let index) in due { graph.settle(index) }
     return due.flatMap { perform($0, at: now) }
   }
 
@@ -190,9 +192,7 @@ extension InfrastructurePhase {
       return [.scheduleHeartbeat(now + InfrastructurePhase.heartbeatInterval)] + advance(at: now)
     case .begin(let indexes):
       return indexes.flatMap { perform(graph.start($0, at: now), at: now) } + advance(at: now)
-    case .settle(let index):
-      graph.settle(index)
-      return advance(at: now)
+    case .settle: return advance(at: now)
     case .undo(let index):
       return [.rollbackBegan(step: index)] + perform(graph.undo(index, at: now), at: now)
     case .release(let outcome): return release(outcome)
