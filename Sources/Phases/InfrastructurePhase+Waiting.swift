@@ -90,7 +90,10 @@ extension InfrastructurePhase {
 
   /// What a look from outside decides.
   private func decided(by found: ReleaseRecord?) -> Outcome? {
-    if isReady(found) { return .ready(ran: false, outputs: found?.outputs ?? []) }
+    // Whose own check failed believes only what was set since: the holder may still be looking into it.
+    if isReady(found), suspects.isEmpty || found?.completedAt != completedBefore {
+      return .ready(ran: false, outputs: found?.outputs ?? [])
+    }
     if let failure = newFailure(in: found) { return .failed(step: failure.step, reason: failure.reason) }
     return nil
   }
