@@ -43,7 +43,9 @@ extension InfrastructurePhase {
       let step = steps[index]
       guard step.hasCheck else { return false }
       if found.isDone(step.name, hash: step.hash) {
-        return step.rechecksOnStart && (suspects.contains(index) || found.completedAt == nil)
+        // Once a start: those that were checked from outside and passed are not checked again.
+        return step.rechecksOnStart
+          && (suspects.isEmpty || suspects.contains(index) || found.completedAt == nil)
       }
       // Somebody's word, without a ledger: the checks say whether it is true.
       return found.completedAt != nil && found.declaredBy != nil
