@@ -342,8 +342,9 @@ public struct InfrastructurePhase: Sendable {
       return [.note(failure.text), .awaitChange(min(until, now + rules.pollInterval))]
     case .lockedWhileObserving: return [.note(failure.text)] + lookInside()
     case .looking, .waiting, .holdingOff: return [.abandonLock] + finish(.storeUnusable(failure))
-    case .verifying, .lookingInside:
-      return holdsLock ? release(.storeUnusable(failure)) : finish(.storeUnusable(failure))
+    // Nothing is read or written meanwhile, so the store is gone; the check ends before the lock does.
+    case .verifying: return kill(.storeUnusable(failure), at: now)
+    case .lookingInside: return release(.storeUnusable(failure))
     }
   }
 
