@@ -21,8 +21,6 @@ extension InfrastructurePhase {
   /// Failure or interruption is recorded, and the lock released after it.
   private mutating func conclude(_ outcome: Outcome) -> [Effect] {
     state = .concluding(outcome)
-    // An end in order leaves nothing that could be taken for an interrupted step.
-    record.claim?.running = []
     if case .failed(let step, let reason) = outcome {
       record.failure = ReleaseRecord.Failure(
         count: failuresInARow + 1, attempt: record.claim?.attempt ?? 1, step: step, reason: reason,

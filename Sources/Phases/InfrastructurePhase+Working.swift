@@ -238,11 +238,12 @@ extension InfrastructurePhase {
       record.entries.append(
         ReleaseRecord.Entry(step: step.name, hash: step.hash, doneAt: wallClock(), outputs: outputs))
       return write(.settle(index))
-    case .failed, .interrupted:
+    case .failed, .notStarted:
       // Not written by itself: what follows writes it.
       record.claim?.running.removeAll { $0.step == step.name }
       return []
-    case .skipped, .notStarted, .undone, .undoFailed: return []
+    // What was stopped in the middle stays named there, for `on_interrupted: fail`.
+    case .interrupted, .skipped, .undone, .undoFailed: return []
     }
   }
 
@@ -288,7 +289,6 @@ extension InfrastructurePhase {
         graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
     }
     record.completedAt = wallClock()
-    record.claim?.running = []
     let outcome = Outcome.ready(ran: true, outputs: record.outputs)
     state = .concluding(outcome)
     return write(.release(outcome))
