@@ -10,6 +10,8 @@ extension InfrastructurePhase {
       let index = queue.removeFirst()
       guard steps[index].hasRollback else { continue }
       state = .undoing(queue, outcome)
+      // What it gave to later steps is what its own rollback needs most.
+      rollbackOutputs = record.outputs
       // Its record goes first: should we vanish in the middle of it, the step is not taken for done.
       let undone = [index] + graph.dependents(of: index)
       record.entries.removeAll { entry in undone.contains { steps[$0].name == entry.step } }

@@ -206,7 +206,8 @@ extension InfrastructurePhase {
     var result: [Effect] = []
     for effect in effects {
       switch effect {
-      case .run(let index, let command): result.append(.run(step: index, command, record.outputs))
+      case .run(let index, let command):
+        result.append(.run(step: index, command, command == .rollback ? rollbackOutputs : record.outputs))
       case .stop(let index): result.append(.stopCommand(step: index))
       case .kill(let index): result.append(.killCommand(step: index))
       case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))

@@ -195,6 +195,8 @@ public struct InfrastructurePhase: Sendable {
   var deferred: [(write: Int, action: Deferred)] = []
   var writesFailSince: MonotonicInstant?
   var brokenStore: StoreFailure?
+  /// As they were before the record of the step that is taken back was removed.
+  var rollbackOutputs: [StepOutput] = []
 
   /// A phase that has not begun.
   /// - Parameters:
