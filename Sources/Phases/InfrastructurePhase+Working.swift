@@ -155,9 +155,11 @@ extension InfrastructurePhase {
     var effects: [Effect] = []
     switch state {
     case .concluding(let outcome):
+      switch outcome {
       // The outcome itself is known; others will find out by themselves.
-      if case .failed = outcome { return [.note(failure.text)] + release(outcome) }
-      return release(.storeUnusable(failure))
+      case .failed, .interrupted: return [.note(failure.text)] + release(outcome)
+      default: return release(.storeUnusable(failure))
+      }
     case .working:
       for effect in graph.cancelStarting() + graph.leaveOutBlocked() {
         if case .ended(let index, let outcome, let attempts, _) = effect {
