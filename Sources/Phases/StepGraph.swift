@@ -157,7 +157,7 @@ struct StepGraph: Sendable {
     let reason: String
     if let blocker = blocker(of: index) {
       reason = "needs \(items[blocker].step.name)"
-    } else if let need = items[index].needs.first(where: { items[$0].state != .done }) {
+    } else if let need = items[index].needs.first(where: { items[$0].state == .waiting }) {
       reason = "needs \(items[need].step.name)"
     } else if let failure {
       reason = "step \(items[failure.step].step.name) failed"
