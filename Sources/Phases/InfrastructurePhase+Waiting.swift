@@ -23,7 +23,7 @@ extension InfrastructurePhase {
     case .observing:
       state = .waiting
       if let outcome = decided(by: found) { return [.abandonLock] + finish(outcome) }
-      notice(found?.claim, at: now)
+      notice(found, at: now)
       return wait(at: now)
     case .lockedWhileObserving: return lookInside()
     case .lookingInside: return lookedInside(found, at: now)
@@ -60,16 +60,16 @@ extension InfrastructurePhase {
         ]
       }
     }
-    return lock(at: now, claim: found?.claim)
+    return lock(at: now, found: found)
   }
 
   /// Asks for the lock; who only waits asks for nothing.
-  mutating func lock(at now: MonotonicInstant, claim: ReleaseRecord.Claim? = nil) -> [Effect] {
+  mutating func lock(at now: MonotonicInstant, found: ReleaseRecord? = nil) -> [Effect] {
     state = .waiting
     guard rules.onlyWaits else { return [.lock] }
     waitBegan = now
     lastProgress = now
-    notice(claim, at: now)
+    notice(found, at: now)
     return wait(at: now)
   }
 
@@ -114,8 +114,10 @@ extension InfrastructurePhase {
   }
 
   /// The holder lives as long as its heartbeat changes.
-  private mutating func notice(_ claim: ReleaseRecord.Claim?, at now: MonotonicInstant) {
-    guard let claim, claim.heartbeat != seenHeartbeat else { return }
+  private mutating func notice(_ found: ReleaseRecord?, at now: MonotonicInstant) {
+    // Who has failed has ended.
+    guard let claim = found?.claim, claim.attempt != found?.failure?.attempt, claim.heartbeat != seenHeartbeat
+    else { return }
     seenHeartbeat = claim.heartbeat
     lastProgress = now
     let names = claim.running.map(\.step)
@@ -128,7 +130,8 @@ extension InfrastructurePhase {
     guard state == .waiting else { return [] }
     self.holder = holder.isEmpty ? "another process" : holder
     if waitBegan == nil { waitBegan = now }
-    lastProgress = now
+    // A helper that had to be started again is no sign of life from the holder.
+    if lastProgress == nil { lastProgress = now }
     return wait(at: now)
   }
 
