@@ -102,6 +102,7 @@ extension InfrastructurePhase {
     let who = record.declaredBy ?? "somebody"
     for index in steps.indices where !record.isDone(steps[index].name, hash: steps[index].hash) {
       guard !suspects.contains(index) else { continue }
+      record.entries.removeAll { $0.step == steps[index].name }
       record.entries.append(
         ReleaseRecord.Entry(step: steps[index].name, hash: steps[index].hash, doneAt: wall))
     }
