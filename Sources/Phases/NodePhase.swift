@@ -143,6 +143,8 @@ public struct NodePhase: Sendable {
   private var verifier: StepRunner?
   /// The marker covers them, but their check does not.
   private var suspects: Set<String> = []
+  /// Whether the marker names steps to try again.
+  private var hasPending = false
 
   /// A phase that has not begun.
   public init(runID: RunID, steps: [PhaseStep], rules: Rules = Rules()) {
@@ -207,8 +209,11 @@ public struct NodePhase: Sendable {
     let pending = steps.filter { marker == nil || again.contains($0.name) }
     switch state {
     case .lookingBefore:
-      if marker == nil || !pending.isEmpty { return awaitRelease() }
-      verifyQueue = steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
+      if marker == nil { return awaitRelease() }
+      verifyQueue = steps.indices.filter { index in
+        steps[index].rechecksOnStart && steps[index].hasCheck && !again.contains(steps[index].name)
+      }
+      hasPending = !pending.isEmpty
       state = .verifying
       return verifyNext(at: now)
     case .lookingInside:
@@ -282,7 +287,9 @@ public struct NodePhase: Sendable {
   private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
     if isInterrupted { return finish(.interrupted) }
     guard !verifyQueue.isEmpty else {
-      return suspects.isEmpty ? finish(.done(ran: false, failedSteps: [])) : awaitRelease()
+      return suspects.isEmpty && !hasPending
+        ? finish(.done(ran: false, failedSteps: []))
+        : awaitRelease()
     }
     let index = verifyQueue.removeFirst()
     verifying = index
