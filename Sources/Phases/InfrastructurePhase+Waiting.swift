@@ -48,16 +48,15 @@ extension InfrastructurePhase {
       let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(failure.failedAt)))
       if age < pause {
         let until = now + (pause - age)
-        state = .holdingOff(until: until)
         waitBegan = now
-        return [
+        let effects: [Effect] = [
           .waiting(holder: "the next try"),
           .note(
-            "the last try of run ID \(runID.value) failed \(age.readable) ago at step \(failure.step) (\(failure.reason)): "
-              + "trying again in \((pause - age).readable) (coordination.retry_after), unless another node does"
-          ),
-          .awaitChange(min(until, now + rules.pollInterval)),
+            "the last try of run ID \(runID.value) failed \(age.readable) ago at step \(failure.step) "
+              + "(\(failure.reason)): trying again in \((pause - age).readable) (coordination.retry_after), "
+              + "unless another node does"),
         ]
+        return effects + holdOff(until: until, now: now)
       }
     }
     return lock(at: now, found: found)
@@ -77,15 +76,34 @@ extension InfrastructurePhase {
     at found: ReleaseRecord?, until: MonotonicInstant, now: MonotonicInstant
   ) -> [Effect] {
     if let outcome = decided(by: found) { return finish(outcome) }
-    if let maximumWait = rules.maximumWait, let waitBegan, now - waitBegan >= maximumWait {
-      return finish(
-        .timedOut("waited \((now - waitBegan).readable) (max_wait) for the next try of run ID \(runID.value)")
-      )
-    }
     // Somebody has begun: wait for that one.
-    if found?.failure == nil || now >= until { return lock(at: now) }
+    if found?.failure == nil { return lock(at: now) }
+    return holdOff(until: until, now: now)
+  }
+
+  /// Waits for the next try's time as for a lock: within the same limits.
+  mutating func holdOff(until: MonotonicInstant, now: MonotonicInstant) -> [Effect] {
+    if now >= until { return lock(at: now) }
+    var next = min(until, now + rules.pollInterval)
+    if let waitBegan, let limit = [rules.timeout, rules.maximumWait].compactMap({ $0 }).min() {
+      let waited = now - waitBegan
+      if waited >= limit {
+        let which = limit == rules.maximumWait ? " (max_wait)" : ""
+        return finish(
+          .timedOut(
+            "waited \(waited.readable)\(which) for the next try of run ID \(runID.value) (\(rules.place))\(lastTry)"
+          ))
+      }
+      next = min(next, waitBegan + limit)
+    }
     state = .holdingOff(until: until)
-    return [.awaitChange(min(until, now + rules.pollInterval))]
+    return [.awaitChange(next)]
+  }
+
+  /// How the last try ended, for messages.
+  private var lastTry: String {
+    guard let lastFailure else { return "; nobody has begun it" }
+    return "; the last try failed at step \(lastFailure.step): \(lastFailure.reason)"
   }
 
   /// What a look from outside decides.
@@ -173,9 +191,7 @@ extension InfrastructurePhase {
 
   private var heldBy: String {
     if holder.isEmpty {
-      guard rules.onlyWaits else { return "" }
-      guard let lastFailure else { return "; nobody has begun it" }
-      return "; the last try failed at step \(lastFailure.step): \(lastFailure.reason)"
+      return rules.onlyWaits ? lastTry : ""
     }
     return rules.onlyWaits ? "; \(holder) works on it" : ", held by \(holder)"
   }

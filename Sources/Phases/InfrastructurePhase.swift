@@ -339,9 +339,7 @@ public struct InfrastructurePhase: Sendable {
       // The holder may be replacing the file, or the file system be slow: the lock itself still decides.
       state = .waiting
       return [.note(failure.text)] + wait(at: now)
-    case .lookingWhileHoldingOff(let until):
-      state = .holdingOff(until: until)
-      return [.note(failure.text), .awaitChange(min(until, now + rules.pollInterval))]
+    case .lookingWhileHoldingOff(let until): return [.note(failure.text)] + holdOff(until: until, now: now)
     case .lockedWhileObserving: return [.note(failure.text)] + lookInside()
     case .looking, .waiting, .holdingOff: return [.abandonLock] + finish(.storeUnusable(failure))
     // Nothing is read or written meanwhile, so the store is gone; the check ends before the lock does.
