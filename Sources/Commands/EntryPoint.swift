@@ -7,7 +7,7 @@ public enum EntryPoint {
   /// Runs the command line and returns the exit code.
   ///
   /// Signals are blocked before anything else, so that none can arrive while there is nobody to take it.
-  /// `exec`, `run` and `health` are parsed by hand: they are what containers start, and must start fast.
+  /// `exec`, `run`, `init` and `health` are parsed by hand: they are what containers start, and must start fast.
   public static func main() -> Int32 {
     var inherited = clinux_signal_state()
     clinux_signals_take_over(&inherited)
@@ -23,6 +23,9 @@ public enum EntryPoint {
     }
     if strcmp(first, "run") == 0 {
       return RunCommand.run(arguments: arguments, count: count, first: 2)
+    }
+    if strcmp(first, "init") == 0 {
+      return InitCommand.run(arguments: arguments, count: count, first: 2)
     }
     if strcmp(first, "health") == 0 {
       return HealthCommand.run(arguments: arguments, count: count, first: 2)
@@ -44,13 +47,14 @@ struct RootCommand: ParsableCommand {
     abstract: "PID 1 for a web app's container: phases, processes, health.",
     discussion: """
       supervisor run [options] [-- COMMAND...]   phases, then the app and its services (run --help)
+      supervisor init [infrastructure|node]      the phases alone, as an init container does (init --help)
       supervisor exec [options] -- COMMAND...    only what tini and dumb-init do (exec --help)
       supervisor health [live|ready]             exit 0 or 1, for health checks
       supervisor --version [--verbose]           version; which kernel features are used
       """,
     subcommands: [
       StatusCommand.self, RestartCommand.self, StopCommand.self, StartCommand.self, SignalCommand.self,
-      SettingsCommand.self,
+      ReadyCommand.self, SettingsCommand.self,
     ])
 
   static func run(_ words: [String]) -> Int32 {

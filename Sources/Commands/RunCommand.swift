@@ -45,11 +45,7 @@ enum RunCommand {
       environment: { environment.value(of: $0).map { "\($0)" } }, environmentNames: environment.names)
     switch outcome {
     case .failure(let findings):
-      for finding in findings { Stderr.write("\(finding)\n") }
-      let errors = findings.filter { $0.severity == .error }.count
-      Stderr.write(
-        "supervisor: \(errors == 1 ? "1 error" : "\(errors) errors") in the settings: nothing was started\n")
-      return ExitCode.configuration
+      return StartFailure.reportSettings(findings)
     case .settings(let settings, let notes):
       for finding in notes { Stderr.write("\(finding)\n") }
       return start(settings, options, environment)
@@ -62,8 +58,7 @@ enum RunCommand {
     do throws(StartFailure) {
       return try RunStart(settings: settings, options: options, environment: environment).run()
     } catch {
-      for line in error.lines { Stderr.write("supervisor: error: \(line)\n") }
-      return error.code
+      return error.report()
     }
   }
 
@@ -130,5 +125,22 @@ struct StartFailure: Error {
 
   init(_ error: SystemError) {
     self.init(["\(error)"], code: ExitCode.software)
+  }
+
+  /// Prints it, with the final line that every end has. Returns the exit code.
+  func report() -> Int32 {
+    for line in lines { Stderr.write("supervisor: error: \(line)\n") }
+    Stderr.write("supervisor: exiting with code \(code) (preflight_failed)\n")
+    return code
+  }
+
+  /// Prints what is wrong with the settings. Returns the exit code.
+  static func reportSettings(_ findings: [Diagnostic]) -> Int32 {
+    for finding in findings { Stderr.write("\(finding)\n") }
+    let errors = findings.filter { $0.severity == .error }.count
+    Stderr.write(
+      "supervisor: \(errors == 1 ? "1 error" : "\(errors) errors") in the settings: nothing was started\n")
+    Stderr.write("supervisor: exiting with code \(ExitCode.configuration) (settings_invalid)\n")
+    return ExitCode.configuration
   }
 }

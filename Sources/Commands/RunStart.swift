@@ -8,8 +8,9 @@ import Lifecycle
 import Processes
 import Settings
 
-/// From valid settings to a running loop: the preflight.
+/// From valid settings to a running loop: the preflight, of `run` and of `init`.
 struct RunStart {
+  var scope = LifecyclePlan.Scope.life
   let settings: EffectiveSettings
   let options: RunCommand.Options
   let environment: ProcessEnvironment
@@ -31,12 +32,14 @@ struct RunStart {
         "this process may open only \(descriptors.rlim_cur) files (RLIMIT_NOFILE): the health page will take few "
           + "connections, and children inherit the limit unless `limits: {nofile: …}` says otherwise")
     }
-    let directory = workingDirectory()
+    let directory = RunStart.workingDirectory()
     if directory == nil { notes.append("the working directory is gone or cannot be read: starting in /") }
 
     let context = StartContext(
       command: options.command, environment: environment, directory: directory,
-      handsTerminalOver: options.handsTerminalOver, hasTerminal: isatty(0) == 1, hostName: hostName())
+      handsTerminalOver: options.handsTerminalOver, hasTerminal: isatty(0) == 1, hostName: RunStart.hostName()
+    )
+    if scope != .life { return try runPhases(context, notes) }
     let privateDirectory = try makePrivateDirectory()
     do throws(StartFailure) {
       return try start(context, privateDirectory, notes)
@@ -52,41 +55,69 @@ struct RunStart {
   private func start(
     _ context: StartContext, _ privateDirectory: PrivateDirectory, _ notes: [String]
   ) throws(StartFailure) -> Int32 {
+    let (supervision, loop, log) = try prepare(context, runDirectory: privateDirectory.path, notes)
+    return try serve(supervision, privateDirectory, loop, log)
+  }
+
+  /// The phases alone: no page, no socket, nothing that a supervisor running here could be in the way of.
+  private func runPhases(_ context: StartContext, _ notes: [String]) throws(StartFailure) -> Int32 {
+    let scratch = try ScratchDirectory()
+    defer { scratch.remove() }
+    let (supervision, _, log) = try prepare(context, runDirectory: scratch.path, notes)
+    let ending: Lifecycle.Ending
+    do throws(SystemError) {
+      ending = try supervision.run()
+    } catch {
+      throw StartFailure(error)
+    }
+    if ending.code != 0 { log.write(.info, "exiting with code \(ending.code) (\(ending.reason))") }
+    log.flush(patience: .milliseconds(200))
+    return ending.code
+  }
+
+  private func prepare(
+    _ context: StartContext, runDirectory: String, _ notes: [String]
+  ) throws(StartFailure) -> (Supervision, EventLoop, LogOutput) {
     let directory = context.directory
+    let stateDirectory =
+      settings.stateDirectory
+      ?? StateDirectory.standard(environment: environment, workingDirectory: directory ?? "/")
     var planner = Planner(
-      settings: settings, context: context, users: .system(), runDirectory: privateDirectory.path)
+      settings: settings, context: context, users: .system(), scope: scope, runDirectory: runDirectory,
+      stateDirectory: stateDirectory)
     let (plan, launch) = planner.make()
     if !planner.problems.isEmpty { throw StartFailure(planner.problems, code: ExitCode.configuration) }
     // A mount that our own working directory lies on could not be unmounted.
     _ = chdir("/")
 
-    let supervision: Supervision
-    let loop: EventLoop
-    let log: LogOutput
     do throws(SystemError) {
-      loop = try EventLoop()
+      let loop = try EventLoop()
       let table = try ProcessTable(loop: loop)
-      log = LogOutput(loop: loop)
+      let log = LogOutput(loop: loop)
       log.level = level
       log.hasTimestamps = settings.log.timestamps
+      if settings.log.format == .json {
+        log.format = .json
+        log.common = [("node", .string(context.hostName)), ("run_id", .string(plan.runID.value))]
+      }
       let layout = FileLayout(
-        stateDirectory: settings.stateDirectory
-          ?? StateDirectory.standard(
-            environment: environment, workingDirectory: directory ?? "/"),
-        markerDirectory: settings.node.markerDirectory, runID: plan.runID.value)
+        stateDirectory: stateDirectory, markerDirectory: settings.node.markerDirectory,
+        runID: plan.runID.value)
       var identity = Supervision.Identity(
         version: Version.text, nodeName: context.hostName, settingsPath: settings.file,
-        runDirectory: privateDirectory.path)
+        runDirectory: runDirectory)
       identity.notes = notes
       for note in notes { log.write(.warning, note) }
-      noteStopBudget(plan, log)
-      noteMissingPrograms(plan, launch, log)
-      supervision = Supervision(
+      if scope == .life {
+        noteStopBudget(plan, log)
+        noteMissingPrograms(plan, launch, log)
+      }
+      let supervision = Supervision(
         loop: loop, table: table, plan: plan, launch: launch, layout: layout, log: log, identity: identity)
+      return (supervision, loop, log)
     } catch {
       throw StartFailure(error)
     }
-    return try serve(supervision, privateDirectory, loop, log)
   }
 
   private func serve(
@@ -227,7 +258,7 @@ struct RunStart {
     }
   }
 
-  private func workingDirectory() -> RawString? {
+  static func workingDirectory() -> RawString? {
     guard let path = getcwd(nil, 0) else { return nil }
     defer { free(path) }
     // The kernel shows a directory that cannot be reached from the root like this.
@@ -235,7 +266,7 @@ struct RunStart {
     return RawString(cString: path)
   }
 
-  private func hostName() -> String {
+  static func hostName() -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
     return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

@@ -15,7 +15,8 @@ extension Lifecycle {
             + "runs the phases; set run_id, --run-id or SUPERVISOR_RUN_ID to the release"))
     }
     if plan.scope == .node { return effects + beginNode([], at: now) }
-    return effects + enter(.infrastructure) + started(infrastructureView, hasSteps: !plan.infrastructure.isEmpty)
+    return effects + enter(.infrastructure)
+      + started(infrastructureView, hasSteps: !plan.infrastructure.isEmpty)
       + feedInfrastructure(.begin, at: now)
   }
 
@@ -69,11 +70,13 @@ extension Lifecycle {
       infrastructureView.waitingFor = holder
       return [waiting(infrastructureView, holder)]
     case .stepBegan(let step): return Lifecycle.stepBegan(&infrastructureView, step, undoing: false, at: now)
-    case .rollbackBegan(let step): return Lifecycle.stepBegan(&infrastructureView, step, undoing: true, at: now)
+    case .rollbackBegan(let step):
+      return Lifecycle.stepBegan(&infrastructureView, step, undoing: true, at: now)
     case .stepEnded(let step, let outcome, let attempts):
       return Lifecycle.stepEnded(&infrastructureView, step, outcome, attempts, at: now)
     case .finished(let outcome): return infrastructureFinished(outcome, at: now)
-    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule, .scheduleHeartbeat,
+    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
+      .scheduleHeartbeat,
       .scheduleStep, .unscheduleStep:
       return [.infrastructure(effect)]
     }
@@ -103,10 +106,12 @@ extension Lifecycle {
         code: 76, reason: "infrastructure_failed",
         text: "the infrastructure phase of run ID \(plan.runID.value) failed at step \(step): \(reason)")
     case .timedOut(let text):
-      ending = Ending(code: 75, reason: plan.scope == .node ? "readiness_timeout" : "lock_timeout", text: text)
+      ending = Ending(
+        code: 75, reason: plan.scope == .node ? "readiness_timeout" : "lock_timeout", text: text)
     case .storeUnusable(let failure):
       ending = Ending(
-        code: failure.isPermission ? 77 : 70, reason: failure.isPermission ? "state_not_permitted" : "state_unusable",
+        code: failure.isPermission ? 77 : 70,
+        reason: failure.isPermission ? "state_not_permitted" : "state_unusable",
         text: failure.text)
     case .lockLost:
       ending = Ending(
@@ -126,7 +131,8 @@ extension Lifecycle {
 
   private mutating func nodeEffect(_ effect: NodePhase.Effect, at now: MonotonicInstant) -> [Effect] {
     switch effect {
-    case .run(let step, let command, let outputs): return runCommand(.nodeStep(step), command, outputs, at: now)
+    case .run(let step, let command, let outputs):
+      return runCommand(.nodeStep(step), command, outputs, at: now)
     case .stopCommand(let step): return stopCommand(.nodeStep(step), at: now)
     case .killCommand(let step): return killCommand(.nodeStep(step), at: now)
     case .note(let text): return [.log(.info, text, EventFields(phase: "node"))]
@@ -167,7 +173,8 @@ extension Lifecycle {
     case .timedOut(let text): ending = Ending(code: 75, reason: "node_lock_timeout", text: text)
     case .storeUnusable(let failure):
       ending = Ending(
-        code: failure.isPermission ? 77 : 70, reason: failure.isPermission ? "marker_not_permitted" : "marker_unusable",
+        code: failure.isPermission ? 77 : 70,
+        reason: failure.isPermission ? "marker_not_permitted" : "marker_unusable",
         text: failure.text)
     case .lockLost:
       ending = Ending(

@@ -21,7 +21,8 @@ extension Lifecycle {
     let wasReady = isReady
     // Whoever asks, and also when an early service gave up: no step outlives us, and the lock goes after it.
     let isInPhases =
-      (stage == .infrastructure && !infrastructure.isFinished) || (stage == .node && !node.isFinished)
+      (stage == .infrastructure && !infrastructure.isFinished)
+      || (stage == .node && !(node.awaitsRelease ? infrastructure.isFinished : node.isFinished))
     let drainDelay = drains && signal != nil && wasReady ? plan.drainDelay : .zero
     let deadline = now + plan.stopTimeout
     stop = StopState(

@@ -204,7 +204,8 @@ public struct Lifecycle: Sendable {
     guard let next = earlyQueue.first else {
       return [.unschedule(.earlyService)] + beginPhases(at: now)
     }
-    let deadline: [Effect] = plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
+    let deadline: [Effect] =
+      plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
     startOrder.append(next)
     return deadline + feed(next, .start, at: now)
   }
@@ -237,7 +238,8 @@ public struct Lifecycle: Sendable {
     case .budget: return budgetSpent(at: now)
     case .earlyService:
       guard stage == .earlyServices, let id = earlyQueue.first else { return [] }
-      let text = "\(plan.name(id)) did not become healthy within \(plan.infrastructureRules.timeout?.readable ?? "its time")"
+      let text =
+        "\(plan.name(id)) did not become healthy within \(plan.infrastructureRules.timeout?.readable ?? "its time")"
       return end(Ending(code: 69, reason: "early_service_unhealthy", text: text), at: now)
     }
   }

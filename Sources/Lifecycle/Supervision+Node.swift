@@ -28,7 +28,8 @@ extension Supervision {
         self?.submit(.node(.stepTimer(step: step)))
       }
     case .unscheduleStep(let step): unschedule(.step(.nodeStep(step)))
-    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note, .awaitRelease,
+    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note,
+      .awaitRelease,
       .finished:
       break
     }
@@ -67,7 +68,8 @@ extension Supervision {
     nodeStore.prune(
       layout.markerDirectory,
       FileHelper.Pruning(
-        prefix: FileLayout.markerPrefix, suffix: FileLayout.markerSuffix, lockSuffix: FileLayout.markerLockSuffix,
+        prefix: FileLayout.markerPrefix, suffix: FileLayout.markerSuffix,
+        lockSuffix: FileLayout.markerLockSuffix,
         keep: 3, age: .seconds(7 * 86400), own: layout.markerName))
   }
 

@@ -77,7 +77,9 @@ extension InfrastructurePhase {
     if let previous, let found, found.completedAt == nil, !runID.isDevelopment {
       let done = steps.filter { record.isDone($0.name, hash: $0.hash) }.count
       effects.append(
-        .note("taking over from \(previous.owner): \(done) of \(steps.count) steps are recorded done"))
+        .note(
+          "\(found.failure == nil ? "taking over from" : "trying again after") \(previous.owner): "
+            + "\(done) of \(steps.count) steps are recorded done"))
     }
     for index in steps.indices where record.isDone(steps[index].name, hash: steps[index].hash) {
       effects += perform(graph.skip(index, because: "recorded done"), at: now)

@@ -149,7 +149,9 @@ public final class FileHelper {
     public var own: String
 
     /// Rules.
-    public init(prefix: String, suffix: String, lockSuffix: String = "", keep: Int, age: Duration, own: String) {
+    public init(
+      prefix: String, suffix: String, lockSuffix: String = "", keep: Int, age: Duration, own: String
+    ) {
       self.prefix = prefix
       self.suffix = suffix
       self.lockSuffix = lockSuffix
