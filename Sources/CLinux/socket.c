@@ -112,9 +112,15 @@ int clinux_unix_listen(const char *path, uint32_t mode, int backlog) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   result = fd < 0 ? -errno : fd;
   if (fd >= 0) {
-    mode_t old = umask(0777 & ~mode);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) result = failed(fd);
-    umask(old);
+    // The socket's own mode is the most that its file gets, and chmod gives back what the umask took. Not with umask(2):
+    // that is the whole process's, and would change what its other threads make meanwhile.
+    fchmod(fd, mode);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+      result = failed(fd);
+    } else if (chmod(address.sun_path, mode) < 0) {
+      result = failed(fd);
+      unlink(address.sun_path);
+    }
     if (result >= 0 && listen(fd, backlog) < 0) result = failed(fd);
   }
   if (directory >= 0) close(directory);
