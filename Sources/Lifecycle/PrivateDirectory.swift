@@ -63,15 +63,25 @@ public final class PrivateDirectory {
     }
   }
 
+  /// How long the lock of a supervisor that is gone is waited for, in milliseconds.
+  private static let patience = 2000
+
   private static func takeLock(in directory: String) throws(Failure) -> FileDescriptor {
     let file = directory + "/supervisor.lock"
     let opened = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard opened >= 0 else { throw Failure(description: "cannot open \(file): \(errorText(errno))") }
     let descriptor = FileDescriptor(owning: opened)
-    guard flock(opened, LOCK_EX | LOCK_NB) == 0 else {
+    var waited = 0
+    while flock(opened, LOCK_EX | LOCK_NB) != 0 {
       var text = [UInt8](repeating: 0, count: 16)
       let size = max(pread(opened, &text, text.count, 0), 0)
       let pid = String(decoding: text.prefix(size), as: UTF8.self)
+      // One that was killed while it started a process: that process holds a copy of the lock until its exec.
+      if waited < patience, let owner = CInt(pid), isGone(owner) {
+        _ = poll(nil, 0, 10)
+        waited += 10
+        continue
+      }
       throw Failure(
         description:
           "another supervisor\(pid.isEmpty ? "" : " (pid \(pid))") runs with run_dir \(directory): stop it, or "
@@ -81,6 +91,13 @@ public final class PrivateDirectory {
     let own = Array("\(getpid())".utf8)
     if ftruncate(opened, 0) == 0 { _ = pwrite(opened, own, own.count, 0) }
     return descriptor
+  }
+
+  /// Whether a supervisor with this number has ended. Our own number was one of an earlier life: PID 1's is always 1.
+  private static func isGone(_ pid: CInt) -> Bool {
+    if pid == getpid() || clinux_kill(pid, 0) == -ESRCH { return true }
+    var process = clinux_process()
+    return clinux_process_read(pid, &process) == 0 && UInt8(bitPattern: process.state) == UInt8(ascii: "Z")
   }
 
   /// Writes a small file as a whole. Returns what went wrong; the directory may be full.
