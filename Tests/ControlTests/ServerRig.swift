@@ -7,12 +7,16 @@ import Testing
 
 /// A server on a loop of its own, driven by the test's thread: clients are non-blocking sockets of the same thread.
 final class ServerRig {
+  /// Limits that no stall of a busy machine reaches.
+  static let patient = HTTPServer.Limits(
+    connections: 1024, requestTime: .seconds(60), responseTime: .seconds(60), lingerTime: .seconds(60))
+
   let loop: EventLoop
   let server: HTTPServer
   let address: clinux_address
 
   init(
-    _ limits: HTTPServer.Limits = HTTPServer.Limits(connections: 1024),
+    _ limits: HTTPServer.Limits = ServerRig.patient,
     handler: @escaping HTTPServer.Handler = { _, _ in .text(200, "ok") }
   ) throws {
     ServerRig.raiseDescriptorLimit()
@@ -35,9 +39,9 @@ final class ServerRig {
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
-  /// Turns the loop until the condition holds; false when it does not within ten seconds.
+  /// Turns the loop until the condition holds; false when it does not within half a minute.
   func turn(until condition: () -> Bool) -> Bool {
-    let end = MonotonicInstant.now + .seconds(10)
+    let end = MonotonicInstant.now + .seconds(30)
     while !condition() {
       if .now > end { return false }
       // The loop sleeps until something happens to the server; what happens to a client needs the tick.

@@ -10,7 +10,7 @@ struct LoopStopTests {
     let loop = try EventLoop()
     var order: [String] = []
     // Only so that a broken loop fails here instead of hanging.
-    loop.schedule(after: .seconds(5)) { order.append("waited") }
+    loop.schedule(after: .seconds(30)) { order.append("waited") }
     loop.defer {
       order.append("deferred")
       loop.stop()

@@ -62,9 +62,9 @@ final class Pipe {
   }
 }
 
-/// Turns the loop until `condition` holds; false when it does not within five seconds.
+/// Turns the loop until `condition` holds; false when it does not within half a minute.
 func turn(_ loop: EventLoop, until condition: () -> Bool) -> Bool {
-  let end = MonotonicInstant.now + .seconds(5)
+  let end = MonotonicInstant.now + .seconds(30)
   let guardTimer = loop.schedule(at: end) {}
   defer { loop.cancel(guardTimer) }
   while !condition() {

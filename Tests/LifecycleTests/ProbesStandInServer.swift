@@ -39,6 +39,8 @@ final class StandInServer {
   private(set) var accepted = 0
   /// Connections whose other end has gone.
   private(set) var closedByPeer = 0
+  /// Connections that it has taken and that neither side has ended.
+  var openConnections: Int { connections.count }
   private let loop: EventLoop
   private let behaviour: Behaviour
   private let listener: CInt

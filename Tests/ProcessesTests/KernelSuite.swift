@@ -15,7 +15,7 @@ private let kernelVariable = "SUPERVISOR_KERNEL_SUITE"
 private let isKernelProcess = getenv(kernelVariable) != nil
 
 struct KernelSuiteRunner {
-  private static let patience = Duration.seconds(120)
+  private static let patience = Duration.seconds(300)
 
   @Test(.enabled(if: !isKernelProcess))
   func `the tests of KernelSuite pass in a process of their own`()

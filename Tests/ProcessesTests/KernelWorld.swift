@@ -97,11 +97,11 @@ final class KernelWorld {
     }
   }
 
-  /// Turns the loop until the condition holds; an issue when it does not within ten seconds.
+  /// Turns the loop until the condition holds; an issue when it does not within half a minute.
   func turn(
     _ what: Comment, sourceLocation: SourceLocation = #_sourceLocation, until condition: () -> Bool
   ) throws {
-    let end = MonotonicInstant.now + .seconds(10)
+    let end = MonotonicInstant.now + .seconds(30)
     while !condition() {
       try #require(MonotonicInstant.now < end, "never came: \(what)", sourceLocation: sourceLocation)
       loop.turn(waiting: true)
