@@ -55,7 +55,7 @@ struct MountHolderTests {
     try withTemporaryDirectory { folder in
       mkdir(folder + "/mount", 0o755)
       let program = folder + "/mount/program"
-      try FileManager.default.copyItem(atPath: Programs.probe, toPath: program)
+      try copyProgram(Programs.probe, to: program)
       try Stage.run(hold("nothing", "/", program: program)) { stage in
         try stage.line("ready")
         #expect(

@@ -5,7 +5,7 @@ import Testing
 struct ExecReapingTests {
   @Test("at the child's end the rest of its group gets TERM, and we do not wait for it")
   func restOfGroup() throws {
-    let words = ["family", "--member", "linger=400", "--member", "setsid", "--exit", "4"]
+    let words = ["family", "--member", "linger=5000", "--member", "setsid", "--exit", "4"]
     try Stage.run(.probe(words)) { stage in
       let outsider = try stage.number(after: "member 2 ")
       #expect(try stage.waitForEnd() == .exited(4))
@@ -103,7 +103,7 @@ struct ExecReapingTests {
           machine = max(machine, try secondsToAnswer(bystander))
         } while ProcessEntry.children(of: stage.pid).count > 1
         // How fast is for the benchmarks to say; here nobody may go without an answer.
-        #expect(slowest - machine < 2)
+        #expect(slowest - machine < 10)
         try stage.send(SIGTERM)
         #expect(try stage.waitForEnd() == .exited(0))
       }

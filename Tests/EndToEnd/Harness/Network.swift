@@ -37,16 +37,31 @@ final class Connection {
   func close() { socket.close() }
 }
 
-/// A listening socket on this machine.
+/// A socket on this machine that listens, or only keeps its port.
 final class Listener {
   private let socket: Descriptor
   let port: UInt16
 
   /// - Parameter port: 0 takes any free one.
-  init(port: UInt16 = 0) throws {
+  convenience init(port: UInt16 = 0) throws {
+    try self.init(port: port, listens: true)
+  }
+
+  /// A port that nobody else is given while this lives, and on which nobody listens until a program that is told of it
+  /// does: two sockets may have a port as long as both say SO_REUSEADDR and at most one listens.
+  static func reservation() throws -> Listener {
+    try Listener(port: 0, listens: false)
+  }
+
+  private init(port: UInt16, listens: Bool) throws {
     let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
     let socket = try Descriptor(adopting: Glibc.socket(AF_INET, kind, 0), from: "socket")
-    guard withAddress(port, { bind(socket.number, $0, $1) }) == 0, listen(socket.number, 16) == 0 else {
+    var on: Int32 = 1
+    setsockopt(socket.number, SOL_SOCKET, SO_REUSEADDR, &on, socklen_t(MemoryLayout<Int32>.size))
+    // A queue that does not fill up while a test that never accepts is kept waiting.
+    guard withAddress(port, { bind(socket.number, $0, $1) }) == 0,
+      !listens || listen(socket.number, 4096) == 0
+    else {
       throw HarnessError.system("bind to port \(port)")
     }
     var address = sockaddr_in()
@@ -60,13 +75,6 @@ final class Listener {
   }
 
   func close() { socket.close() }
-
-  /// A port that was free a moment ago. The range of the kernel's own choice turns slowly enough for tests.
-  static func freePort() throws -> UInt16 {
-    let listener = try Listener()
-    defer { listener.close() }
-    return listener.port
-  }
 }
 
 private func withAddress<Result>(

@@ -236,9 +236,10 @@ final class Stage {
     }
     if let errorPipe { polled.append(pollfd(fd: errorPipe.number, events: Int16(POLLIN), revents: 0)) }
     poll(&polled, nfds_t(polled.count), milliseconds)
+    // The reports first: what was written before a reported end is then there to be read.
+    let managerEnded = controlText.take(from: control) == .end
     if let pipe = outputPipe, output.take(from: pipe) == .end { outputPipe = nil }
     if readsErrors, let pipe = errorPipe, errors.take(from: pipe) == .end { errorPipe = nil }
-    let managerEnded = controlText.take(from: control) == .end
     while let line = controlText.nextLine(where: { _ in true }) { note(line) }
     if managerEnded && ending == nil { throw HarnessError("the stage manager ended early; \(state)") }
   }

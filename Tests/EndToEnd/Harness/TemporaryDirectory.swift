@@ -1,4 +1,3 @@
-import Testing
 import Foundation
 import Glibc
 
@@ -14,8 +13,20 @@ func withTemporaryDirectory<Result>(_ body: (String) throws -> Result) throws ->
 
 /// Writes a file with these permissions.
 func writeFile(_ path: String, _ text: String, mode: mode_t = 0o644) throws {
-  try Data(text.utf8).write(to: URL(fileURLWithPath: path))
+  let written = mode & 0o111 == 0 ? path : path + ".written"
+  try Data(text.utf8).write(to: URL(fileURLWithPath: written))
+  if written != path {
+    try copyProgram(written, to: path)
+    unlink(written)
+  }
   guard chmod(path, mode) == 0 else { throw HarnessError.system("chmod \(path)") }
+}
+
+/// Copies a file that is to be executed, by a process of its own: were the copy open for writing here, what a test
+/// starts meanwhile would hold it open too until its exec, and nobody can execute a file that is.
+func copyProgram(_ source: String, to path: String) throws {
+  let outcome = try Stage.result(Launch(["/bin/cp", source, path]))
+  guard outcome.ending == .exited(0) else { throw HarnessError("cp \(source) \(path): \(outcome.errors)") }
 }
 
 /// Copies of the supervisor and the probe that every user may reach: the build folder may lie under a home
@@ -25,12 +36,7 @@ func withPublicPrograms<Result>(_ body: (_ supervisor: String, _ probe: String) 
 {
   try withTemporaryDirectory { folder in
     for (name, source) in [("supervisor", Programs.supervisor), ("probe", Programs.probe)] {
-      // By a process of its own: were the copy open for writing here, a test that forks meanwhile would hold it open
-      // too, and nobody can execute a file that is.
-      try Stage.run(Launch(["/bin/cp", source, "\(folder)/\(name)"])) { stage in
-        let ending = try stage.waitForEnd()
-        #expect(ending == .exited(0))
-      }
+      try copyProgram(source, to: "\(folder)/\(name)")
       chmod("\(folder)/\(name)", 0o755)
     }
     return try body(folder + "/supervisor", folder + "/probe")

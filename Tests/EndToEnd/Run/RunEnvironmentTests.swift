@@ -134,10 +134,10 @@ struct RunEnvironmentTests {
     try withTemporaryDirectory { folder in
       let long = folder + "/" + String(repeating: "d", count: 120)
       mkdir(long, 0o755)
-      let port = try Listener.freePort()
+      let reservation = try Listener.reservation()
       try writeFile(
         folder + "/s.yml",
-        "run_id: r\nhealth: {listen: \"127.0.0.1:\(port)\"}\nstate_dir: \(folder)/state\nrun_dir: \(long)/run\n"
+        "run_id: r\nhealth: {listen: \"127.0.0.1:\(reservation.port)\"}\nstate_dir: \(folder)/state\nrun_dir: \(long)/run\n"
       )
       try Stage.run(
         Launch([

@@ -144,7 +144,7 @@ struct RunHealthTests {
           try eventually("check \(round) runs") {
             (readText(folder + "/log")?.split(separator: "\n").count ?? 0) >= round
           }
-          let others = ProcessEntry.children(of: stage.pid).filter { $0.pid != app && $0.state != "Z" }
+          let others = try stage.childrenAtOneMoment().filter { $0.pid != app }
           // One shell with its two sleeps, or what is left of it; never two checks.
           #expect(Set(others.map(\.group)).count <= 1)
         }
@@ -166,7 +166,7 @@ struct RunHealthTests {
       try site.waitFor("/readyz", 200, stage)
       // Were they left, there would be more with every check.
       try letPass(seconds: 1, stage)
-      #expect(ProcessEntry.children(of: stage.pid).filter { $0.pid != app }.count <= 3)
+      #expect(try stage.childrenAtOneMoment().filter { $0.pid != app }.count <= 3)
     }
   }
 
@@ -204,7 +204,8 @@ struct RunHealthTests {
 
   @Test("ready by tcp and http: follows the port; thresholds count")
   func tcpCheck() throws {
-    let port = try Listener.freePort()
+    let reservation = try Listener.reservation()
+    let port = reservation.port
     try Stage.node { site in
       try site.probe(
         ["on-signal"],

@@ -98,7 +98,7 @@ struct RunPhaseTests {
     try withRunSite { site in
       let hang = step(
         "migrate", RunSettings.shell("echo try; sleep 1000"),
-        ", timeout: 200ms, retries: 2, retry_delay: 10ms, stop: {timeout: 100ms}")
+        ", timeout: 4s, retries: 2, retry_delay: 10ms")
       let outcome = try Stage.result(site.probe(["echo", "app"], RunSettings(infrastructure: [hang])))
       #expect(outcome.ending == .exited(76))
       #expect(outcome.output == "try\ntry\ntry\n")

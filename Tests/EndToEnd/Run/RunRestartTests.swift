@@ -141,9 +141,11 @@ struct RunRestartTests {
       return try site.probe(["on-signal"], RunSettings(services: [service], more: ["log: {level: error}"]))
     } _: { stage, site in
       try stage.line("ready")
-      try site.waitForStatus("it has warmed up", stage) { ($0["loop"]?.restarts ?? 0) > 200 }
+      try site.waitForStatus("it has warmed up", stage, within: 120) { ($0["loop"]?.restarts ?? 0) > 200 }
       let before = anonymousKilobytes(stage.pid)
-      try site.waitForStatus("a thousand restarts later", stage) { ($0["loop"]?.restarts ?? 0) > 1200 }
+      try site.waitForStatus("a thousand restarts later", stage, within: 120) {
+        ($0["loop"]?.restarts ?? 0) > 1200
+      }
       #expect(anonymousKilobytes(stage.pid) - before < 512)
     }
   }

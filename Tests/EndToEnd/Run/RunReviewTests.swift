@@ -90,14 +90,17 @@ struct RunReviewTests {
           "{name: first, run: \(RunSettings.shell("\(strays); touch \(site.folder)/began; \(go)"))}"
         ],
         services: [
-          "web: {start: before_phases, command: \(RunSettings.shell("trap '\(go); exit 0' TERM; \(strays); while :; do sleep 0.02; done"))}"
+          "web: {start: before_phases, command: \(RunSettings.shell("trap 'touch \(site.folder)/told; \(go); exit 0' TERM; \(strays); touch \(site.folder)/up; while :; do sleep 0.02; done"))}"
         ])
       return try site.launch(["/bin/true"], settings)
     } _: { stage, site in
       try eventually("the step runs") { access(site.folder + "/began", F_OK) == 0 }
+      try eventually("the service listens") { access(site.folder + "/up", F_OK) == 0 }
       let restart = try site.client("restart", "web")
       #expect(restart.ending == .exited(0))
+      try eventually("the service has its TERM") { access(site.folder + "/told", F_OK) == 0 }
       try stage.send(SIGSTOP)
+      try stage.report("the stop") { $0 == "stopped \(SIGSTOP)" }
       let before = Set(
         ProcessEntry.children(of: stage.pid).filter { $0.name == "sh" && $0.state != "Z" }.map(\.pid))
       #expect(before.count == 2)

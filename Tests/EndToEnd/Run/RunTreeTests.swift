@@ -23,7 +23,7 @@ struct RunTreeTests {
           machine = max(machine, try bystander.secondsToAnswer())
         } while ProcessEntry.children(of: stage.pid).count > 1
         // How fast is for the benchmarks to say; here nobody may go without an answer.
-        #expect(slowest - machine < 2)
+        #expect(slowest - machine < 10)
         try stage.send(SIGTERM)
         #expect(try stage.waitForEnd() == .exited(0))
       }
@@ -52,10 +52,14 @@ struct RunTreeTests {
       try stage.line("claimed \(inside)")
       // A stop of the service must not hit the stray that has its number.
       #expect(try site.client("stop", "web").ending == .exited(0))
-      let stray = try #require(
-        ProcessEntry.all().first {
-          (commandLine($0.pid).last ?? "") == "claim" && $0.parent == stage.pid && $0.pid != $0.group
-        })
+      var found: ProcessEntry?
+      try eventually("the stray is adopted") {
+        found = ProcessEntry.children(of: stage.pid).first {
+          (commandLine($0.pid).last ?? "") == "claim" && $0.pid != $0.group
+        }
+        return found != nil
+      }
+      let stray = try #require(found)
       kill(stray.pid, SIGWINCH)
       try stage.line("claimant signal 28")
       #expect(!stage.output.lines.contains { $0 == "claimant signal 15" || $0 == "claimant signal 18" })
@@ -98,7 +102,7 @@ struct RunTreeTests {
     arguments: ["setsid,ignore", "daemon,ignore", "setpgid,ignore"])
   func strayThatIgnores(member: String) throws {
     try Stage.node { site in
-      try site.probe(["family", "--member", member], RunSettings(stopTimeout: "2s"))
+      try site.probe(["family", "--member", member])
     } _: { stage, site in
       let stray = try stage.number(after: "member 1 ")
       try stage.line("ready")
@@ -170,7 +174,7 @@ struct RunTreeTests {
   )
   func memberThatIgnores() throws {
     try Stage.node { site in
-      try site.probe(["family", "--member", "ignore"], RunSettings(app: ["stop: {timeout: 700ms}"]))
+      try site.probe(["family", "--member", "ignore"], RunSettings(app: ["stop: {timeout: 4s}"]))
     } _: { stage, site in
       let member = try stage.number(after: "member 1 ")
       try stage.line("ready")
@@ -178,7 +182,7 @@ struct RunTreeTests {
       try stage.send(SIGTERM)
       try stage.line("signal 15") { $0 == "signal 15" }
       #expect(try stage.waitForEnd() == .exited(0))
-      #expect(monotonicNow() - start >= 0.6)
+      #expect(monotonicNow() - start >= 3.9)
       #expect(stage.adopted == [])
       #expect(ProcessEntry(pid: member) == nil)
     }
@@ -230,7 +234,7 @@ struct RunTreeTests {
     try Stage.node { site in
       try site.probe(["family", "--member", "setsid,ignore", "--exit", "2"], RunSettings(stopTimeout: "1s"))
     } _: { stage, site in
-      let ending = try stage.waitForEnd(within: 10)
+      let ending = try stage.waitForEnd()
       #expect(ending == .exited(2))
       #expect(stage.adopted == [])
     }
