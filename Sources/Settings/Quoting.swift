@@ -23,12 +23,19 @@ func printable(_ text: String, limit: Int = 60) -> String {
 /// `printable` in double quotes.
 func quoted(_ text: String) -> String { "\"\(printable(text))\"" }
 
-/// Replaces what stands between `://user:` and `@` by asterisks, everywhere in a text.
+/// Replaces passwords by asterisks, everywhere in a text: what stands between `://user:` and `@`, and what follows
+/// `password=`, as in a URL's query, a libpq connection string or a command's argument.
 func maskingPasswords(in text: String) -> String {
   let bytes = Array(text.utf8)
   var result: [UInt8] = []
   var index = 0
   while index < bytes.count {
+    if let name = passwordNames.first(where: { isName($0, in: bytes, at: index) }) {
+      let start = index + name.count
+      result += bytes[index..<start] + Array("****".utf8)
+      index = endOfWord(in: bytes, from: start)
+      continue
+    }
     guard bytes[index...].starts(with: "://".utf8) else {
       result.append(bytes[index])
       index += 1
@@ -36,15 +43,45 @@ func maskingPasswords(in text: String) -> String {
     }
     let start = index + 3
     // The last '@' of the authority ends the user part: careless passwords contain '@' themselves.
-    let end = bytes[start...].firstIndex { [0x2F, 0x3F, 0x23, 0x20, 0x22].contains($0) } ?? bytes.count
+    let authority = bytes[start...].firstIndex { [0x2F, 0x3F, 0x23, 0x20, 0x22].contains($0) } ?? bytes.count
+    var at = bytes[start..<authority].lastIndex(of: 0x40)
+    if at == nil, !endsInHTTP(result) {
+      // They contain '/', '?' and '#' too. Paths of web pages have an '@' more often than that.
+      let end = bytes[start...].firstIndex { [0x20, 0x22].contains($0) } ?? bytes.count
+      at = bytes[start..<end].lastIndex(of: 0x40)
+    }
     result += bytes[index..<start]
     index = start
-    if let at = bytes[start..<end].lastIndex(of: 0x40), let colon = bytes[start..<at].firstIndex(of: 0x3A) {
+    if let at, let colon = bytes[start..<at].firstIndex(of: 0x3A) {
       result += bytes[start...colon] + Array("****".utf8)
       index = at
     }
   }
   return String(decoding: result, as: UTF8.self)
+}
+
+private let passwordNames = ["password=", "passwd=", "sslpassword="].map { Array($0.utf8) }
+
+/// Whether a name stands here, in lower or upper case, and is not the end of a longer word.
+private func isName(_ name: [UInt8], in bytes: [UInt8], at index: Int) -> Bool {
+  guard bytes.count - index >= name.count, bytes[index] | 0x20 == name[0] else { return false }
+  guard zip(bytes[index...], name).allSatisfy({ $0 == $1 || $0 | 0x20 == $1 }) else { return false }
+  guard index > 0 else { return true }
+  let letter = bytes[index - 1] | 0x20
+  return !(0x61...0x7A).contains(letter)
+}
+
+/// The end of a password: a quoted one ends with its quote.
+private func endOfWord(in bytes: [UInt8], from start: Int) -> Int {
+  if start < bytes.count, bytes[start] == 0x27 {
+    return bytes[(start + 1)...].firstIndex(of: 0x27) ?? bytes.count
+  }
+  return bytes[start...].firstIndex { [0x20, 0x26, 0x22, 0x27, 0x23, 0x0A].contains($0) } ?? bytes.count
+}
+
+private func endsInHTTP(_ bytes: [UInt8]) -> Bool {
+  let scheme = bytes.suffix(5).map { $0 | 0x20 }
+  return scheme.suffix(4) == Array("http".utf8) || scheme == Array("https".utf8)
 }
 
 /// The candidate that a typing error most likely meant, if one is near enough.

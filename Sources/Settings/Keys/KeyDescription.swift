@@ -96,15 +96,20 @@ public struct KeyDescription: Sendable, Equatable {
 
   /// The environment variable that sets it: for scalars with a fixed path.
   public var environmentName: String? {
-    guard hasFixedPath, isScalar else { return nil }
+    if case .misplaced = availability { return nil }
+    guard hasFixedPath, type.isSingleValue else { return nil }
     return "SUPERVISOR_" + path.uppercased().map { $0 == "." ? "_" : String($0) }.joined()
   }
 
-  private var isScalar: Bool {
-    switch type {
+}
+
+extension ValueType {
+  /// Whether it is a text of one piece, neither a list nor a map.
+  var isSingleValue: Bool {
+    switch self {
     case .text, .duration, .boolean, .integer, .number, .size, .choice, .signal, .listenAddress, .httpTarget,
       .tcpTarget, .umask:
-      if case .misplaced = availability { false } else { true }
+      true
     case .command, .exitCodes, .texts, .environment, .limits, .signalMap, .wait, .waits, .map: false
     }
   }

@@ -8,6 +8,7 @@ extension Assembly {
     let stopTimeout = stopTimeout()
     let runDirectory = text(root, "run_dir")
     let stateDirectory = text(root, "state_dir")
+    _ = texts(root, "include")
     let environment = environment(root, "environment")
     let clearEnvironment = boolean(root, "clear_environment")
     let dependencies = waits(root, "wait_for")

@@ -46,6 +46,12 @@ struct Resolution {
         .error, at: origin, key: printable(key, limit: 120), problem.message, suggestion: problem.suggestion))
   }
 
+  /// Adds a note.
+  mutating func note(_ message: String, _ suggestion: String?, at origin: Origin, key: String) {
+    diagnostics.append(
+      Diagnostic(.note, at: origin, key: printable(key, limit: 120), message, suggestion: suggestion))
+  }
+
   /// Adds a warning, unless there are too many already: unlike an error it must not end the reading.
   mutating func warn(_ problem: ValueProblem, at origin: Origin, key: String) {
     warningCount += 1

@@ -37,7 +37,7 @@ extension Resolver {
     }
     guard areGood else { return }
     set(
-      .texts(texts), text: flowText(texts), at: node, path: path, items: items.map { .file($0.position) })
+      .texts(texts), text: flowText(texts), at: node, path: path, items: items.map { .at($0.position) })
   }
 
   mutating func map(_ node: YAMLNode, words: [String], path: String) throws(ValueProblem) {
@@ -98,7 +98,7 @@ extension Resolver {
       do throws(ValueProblem) {
         guard let text = try scalar(entry.value, path: itemPath) else { continue }
         variables.append(EnvironmentVariable(name: entry.key, value: text))
-        parts.append(Resolution.Part(name: entry.key, text: text, origin: .file(entry.value.position)))
+        parts.append(Resolution.Part(name: entry.key, text: text, origin: .at(entry.value.position)))
       } catch {
         report(error, at: entry.value.position, path: itemPath)
       }
@@ -127,7 +127,7 @@ extension Resolver {
       guard let (soft, hard) = limitPair(entry.value, path: itemPath) else { continue }
       limits.append(ResourceLimit(name: entry.key, resource: resource, soft: soft, hard: hard))
       let text = soft == hard ? limitText(soft) : "{soft: \(limitText(soft)), hard: \(limitText(hard))}"
-      parts.append(Resolution.Part(name: entry.key, text: text, origin: .file(entry.value.position)))
+      parts.append(Resolution.Part(name: entry.key, text: text, origin: .at(entry.value.position)))
     }
     set(.limits(limits), text: "", at: node, path: path, parts: parts)
   }
@@ -154,7 +154,7 @@ extension Resolver {
       do throws(ValueProblem) {
         guard let text = try scalar(entry.value, path: itemPath) else { continue }
         actions[signal] = text == "drop" ? .drop : .send(try SignalName.parseAny(text))
-        parts.append(Resolution.Part(name: entry.key, text: text, origin: .file(entry.value.position)))
+        parts.append(Resolution.Part(name: entry.key, text: text, origin: .at(entry.value.position)))
       } catch {
         report(error, at: entry.value.position, path: itemPath)
       }
@@ -182,7 +182,7 @@ extension Resolver {
     guard waits.count == items.count else { return }
     set(
       .waits(waits), text: "[" + waits.map(Self.shown).joined(separator: ", ") + "]", at: node, path: path,
-      items: items.map { .file($0.position) })
+      items: items.map { .at($0.position) })
   }
 
   /// A target, or `{target, timeout}`; nil after a problem.

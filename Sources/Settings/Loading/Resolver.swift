@@ -1,6 +1,8 @@
 /// Walks a file along the table of keys. Goes on after an error, so that one run shows them all.
 struct Resolver {
   private(set) var resolution = Resolution()
+  /// The `_file` twins of secrets that were given.
+  private(set) var secretFiles: [String: (path: String, origin: Origin)] = [:]
   private var expansion: Expansion
   private var overridden: Set<String> = []
   /// Inside a section that a later version reads: what was set there, reported once for the whole section.
@@ -23,6 +25,7 @@ struct Resolver {
     }
     do throws(ValueProblem) {
       if let value = try key.type.parseScalar(text) {
+        noteSecretFile(key.path, text, origin)
         if refuse(key, value, at: origin, path: key.path) { return }
         resolution.values[key.path] = Resolution.Given(value: value, text: text, origin: origin)
       }
@@ -44,19 +47,32 @@ struct Resolver {
 
   // MARK: The file
 
+  /// The patterns of `include`, which must be known before the rest can be read.
+  mutating func includes(_ root: YAMLNode) -> [(text: String, origin: Origin)] {
+    guard case .mapping(let entries) = root.content,
+      let include = entries.first(where: { $0.key == "include" })?.value, !include.isNull,
+      let key = KeyTable.byPath["include"]
+    else { return [] }
+    resolution.mentioned["include"] = .at(include.position)
+    read(include, as: key.type, path: "include")
+    guard let given = resolution.values["include"], case .texts(let patterns) = given.value else { return [] }
+    return Array(zip(patterns, given.items)).map { (text: $0.0, origin: $0.1) }
+  }
+
   /// Takes everything from a file.
   mutating func read(_ root: YAMLNode) {
     guard case .mapping(let entries) = root.content else {
       resolution.report(
         ValueProblem("the file is \(root.kind) instead of a map of settings", "write 'key: value' lines"),
-        at: .file(root.position), key: "")
+        at: .at(root.position), key: "")
       return
     }
     walk(entries, Schema.root, path: "")
   }
 
   private mutating func walk(_ entries: [YAMLNode.Entry], _ schema: Schema, path: String) {
-    for entry in entries {
+    // `includes` has read it.
+    for entry in entries where !path.isEmpty || entry.key != "include" {
       guard !resolution.isFull else { return }
       let childPath = path.isEmpty ? entry.key : "\(path).\(entry.key)"
       if let child = schema.children[entry.key] {
@@ -66,7 +82,7 @@ struct Resolver {
       } else {
         resolution.report(
           ValueProblem("unknown key", Self.suggestion(for: entry.key, in: schema, path: path)),
-          at: .file(entry.position), key: childPath)
+          at: .at(entry.position), key: childPath)
       }
     }
   }
@@ -80,19 +96,21 @@ struct Resolver {
       visit(node, schema, path: path, keyPosition: keyPosition)
       let uses = pendingUses ?? []
       pendingUses = nil
-      if !uses.isEmpty {
-        report(.pending(comesWith: work, "remove it until then"), at: .file(keyPosition), path: path)
+      if let first = uses.first {
+        // What somebody wrote into the file comes before what was imported.
+        let place = uses.allSatisfy(\.isImported) ? first : .at(keyPosition)
+        report(.pending(comesWith: work, "remove it until then"), at: place, path: path)
       }
       return
     }
-    resolution.mentioned[path] = .file(node.position)
+    if !overridden.contains(path) { resolution.mentioned[path] = .at(node.position) }
     if let key = schema.key {
       if case .misplaced(let reason) = key.availability {
         report(
-          ValueProblem("does not belong here: \(reason)", "remove it"), at: .file(keyPosition), path: path)
+          ValueProblem("does not belong here: \(reason)", "remove it"), at: .at(keyPosition), path: path)
       } else if !overridden.contains(path) {
         read(node, as: key.type, path: path)
-        if refuse(key, resolution.values[path]?.value, at: .file(keyPosition), path: path) {
+        if refuse(key, resolution.values[path]?.value, at: .at(keyPosition), path: path) {
           resolution.values[path] = nil
         }
       }
@@ -108,7 +126,7 @@ struct Resolver {
           "must be a map, not \(node.kind)",
           keys.map { "its keys are \($0)\(schema.children.count > 3 ? ", …" : "")" }
             ?? "write one entry for each name, as in 'name: {command: […]}'"),
-        at: .file(node.position), key: path)
+        at: .at(node.position), key: path)
     }
   }
 
@@ -123,26 +141,26 @@ struct Resolver {
     if name == "app" {
       resolution.report(
         ValueProblem("a service cannot be called app", "choose another name, or use the top-level key app"),
-        at: .file(entry.position), key: childPath)
+        at: .at(entry.position), key: childPath)
       return
     }
     guard isWord, name.utf8.count <= 64 else {
       resolution.report(
         ValueProblem("\(quoted(name)) is not a name", "use letters, digits, '_' and '-', at most 64"),
-        at: .file(entry.position), key: childPath)
+        at: .at(entry.position), key: childPath)
       return
     }
     resolution.names[path, default: []].append(name)
     // An empty service is one without a command, not one that is not set: what follows reports it.
-    resolution.mentioned[childPath] = .file(entry.position)
+    resolution.mentioned[childPath] = .at(entry.position)
     guard !entry.value.isNull else { return }
     if case .mapping(let entries) = entry.value.content {
       walk(entries, schema, path: childPath)
     } else {
-      resolution.mentioned["\(childPath).command"] = .file(entry.position)
+      resolution.mentioned["\(childPath).command"] = .at(entry.position)
       resolution.report(
         ValueProblem("must be a map, not \(entry.value.kind)", "write it as '\(name): {command: […]}'"),
-        at: .file(entry.value.position), key: childPath)
+        at: .at(entry.value.position), key: childPath)
     }
   }
 
@@ -150,7 +168,7 @@ struct Resolver {
     guard case .sequence(let nodes) = node.content else {
       resolution.report(
         ValueProblem("must be a list, not \(node.kind)", "start each item with '- '"),
-        at: .file(node.position),
+        at: .at(node.position),
         key: path)
       return
     }
@@ -161,10 +179,10 @@ struct Resolver {
       guard case .mapping(let entries) = item.content else {
         resolution.report(
           ValueProblem("must be a map, not \(item.kind)", "write it as '- name: …' with 'run: …' below"),
-          at: .file(item.position), key: itemPath)
+          at: .at(item.position), key: itemPath)
         continue
       }
-      resolution.mentioned[itemPath] = .file(item.position)
+      resolution.mentioned[itemPath] = .at(item.position)
       walk(entries, schema, path: itemPath)
     }
   }
@@ -187,7 +205,7 @@ struct Resolver {
   // MARK: Values
 
   private mutating func read(_ node: YAMLNode, as type: ValueType, path: String) {
-    let origin = Origin.file(node.position)
+    let origin = Origin.at(node.position)
     do throws(ValueProblem) {
       switch type {
       case .command: try command(node, path: path)
@@ -204,6 +222,7 @@ struct Resolver {
         // A run ID that expands to nothing is not set: the next source counts.
         if text.isEmpty, path == "run_id" { return }
         if let value = try type.parseScalar(text) {
+          noteSecretFile(path, text, origin)
           resolution.values[path] = Resolution.Given(value: value, text: text, origin: origin)
         }
       }
@@ -220,13 +239,14 @@ struct Resolver {
       throw ValueProblem("must be a single value, not \(node.kind)")
     }
     guard !text.utf8.contains(0) else { throw ValueProblem("has a NUL character", "remove the \\0") }
-    guard expanding else { return text }
+    // What was imported has its final value.
+    guard expanding, node.position.source == .file else { return text }
     let expanded = try expansion.expand(text)
     for name in expansion.unset {
       resolution.warn(
         ValueProblem(
           "the environment variable \(printable(name)) is not set, so it counts as empty",
-          "set it, or write ${\(printable(name)):-default}"), at: .file(node.position), key: path)
+          "set it, or write ${\(printable(name)):-default}"), at: .at(node.position), key: path)
     }
     return expanded
   }
@@ -236,17 +256,32 @@ struct Resolver {
     items: [Origin] = []
   ) {
     resolution.values[path] = Resolution.Given(
-      value: value, text: text, origin: .file(node.position), parts: parts, items: items)
+      value: value, text: text, origin: .at(node.position), parts: parts, items: items)
+  }
+
+  /// Takes a secret that was read from a file, unless its key waits for a later version.
+  mutating func set(_ value: SettingValue, secret text: String, _ key: KeyDescription, origin: Origin) {
+    guard key.availability == .now else { return }
+    resolution.mentioned[key.path] = origin
+    resolution.values[key.path] = Resolution.Given(value: value, text: text, origin: origin)
+  }
+
+  private mutating func noteSecretFile(_ path: String, _ text: String, _ origin: Origin) {
+    if path.hasSuffix("_file"), KeyTable.byPath[String(path.dropLast(5))]?.isSecret == true {
+      secretFiles[path] = (text, origin)
+    }
   }
 
   mutating func report(_ problem: ValueProblem, at position: SourcePosition, path: String) {
-    report(problem, at: .file(position), path: path)
+    report(problem, at: .at(position), path: path)
   }
 
   /// Adds an error, or counts it where the whole section is reported once.
   mutating func report(_ problem: ValueProblem, at origin: Origin, path: String) {
     if problem.isPending, pendingUses != nil {
       pendingUses?.append(origin)
+    } else if problem.isPending, origin.isImported {
+      resolution.note(problem.message, "it has no effect until then", at: origin, key: path)
     } else {
       resolution.report(problem, at: origin, key: path)
     }

@@ -29,46 +29,58 @@ enum SettingsFile {
   ///
   /// - Parameter origin: who named it; nil: it was only looked for, and may be missing.
   private static func read(_ path: String, origin: Origin?) throws(Diagnostic) -> Found? {
-    func failure(_ message: String, _ suggestion: String?) -> Diagnostic {
-      Diagnostic(
-        .error, at: origin, "the settings file \(printable(path, limit: 300)) \(message)",
-        suggestion: suggestion)
+    switch contents(of: path) {
+    case .success(let bytes): return Found(path: path, bytes: bytes)
+    case .failure(let failure):
+      if origin == nil, failure.isMissing { return nil }
+      throw Diagnostic(
+        .error, at: origin, "the settings file \(printable(path, limit: 300)) \(failure.message)",
+        suggestion: failure.suggestion)
+    }
+  }
+
+  /// The content of a file that settings or the command line name.
+  static func contents(of path: String) -> Result<[UInt8], FileAccess.Failure> {
+    func failure(
+      _ message: String, _ suggestion: String? = nil, isMissing: Bool = false
+    ) -> Result<[UInt8], FileAccess.Failure> {
+      .failure(FileAccess.Failure(message: message, suggestion: suggestion, isMissing: isMissing))
     }
     // Swift passes a C string: a NUL would open another file than the one named.
-    guard !path.utf8.contains(0) else { throw failure("has a NUL in its name", nil) }
+    guard !path.utf8.contains(0) else { return failure("has a NUL in its name") }
     // Non-blocking, because opening a pipe without a writer would wait for ever.
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)
     guard descriptor >= 0 else {
       let code = errno
-      if origin == nil, code == ENOENT || code == ENOTDIR { return nil }
-      throw failure(
+      return failure(
         "cannot be opened: \(reason(code))",
         code == ENOENT
-          ? "check the path; it counts from the working directory unless it starts with '/'" : nil)
+          ? "check the path; it counts from the working directory unless it starts with '/'" : nil,
+        isMissing: code == ENOENT || code == ENOTDIR)
     }
     defer { close(descriptor) }
     var status = stat()
-    guard fstat(descriptor, &status) == 0 else { throw failure("cannot be read: \(reason(errno))", nil) }
+    guard fstat(descriptor, &status) == 0 else { return failure("cannot be read: \(reason(errno))") }
     switch status.st_mode & S_IFMT {
     case S_IFREG: break
     case S_IFIFO:
       // Process substitution; its writer may be slower than we are.
       _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
     case S_IFCHR where isatty(descriptor) == 0: break
-    case S_IFDIR: throw failure("is a directory", "name the file in it")
-    default: throw failure("is not a regular file", nil)
+    case S_IFDIR: return failure("is a directory", "name the file in it")
+    default: return failure("is not a regular file")
     }
     let bytes: [UInt8]
     do throws(ReadFailure) {
       bytes = try contents(of: descriptor)
     } catch {
-      throw failure("cannot be read: \(reason(error.code))", nil)
+      return failure("cannot be read: \(reason(error.code))")
     }
     // What a failed program writes into a pipe must not pass for "everything is default".
     if bytes.isEmpty, status.st_mode & S_IFMT == S_IFIFO {
-      throw failure("is a pipe that nobody wrote to", nil)
+      return failure("is a pipe that nobody wrote to")
     }
-    return Found(path: path, bytes: bytes)
+    return .success(bytes)
   }
 
   private struct ReadFailure: Error { var code: Int32 }

@@ -15,7 +15,11 @@ public enum SettingsLoader {
     "SUPERVISOR_OUTPUT",
   ]
 
-  /// Finds the file, reads it and makes the settings. Reads nothing but that file and `environment`.
+  /// Finds the file, reads it and makes the settings. Reads nothing but that file, those it names (fragments,
+  /// secrets) and `environment`.
+  ///
+  /// Who imports from another system loads twice: first without, to learn what `framework` says, then with the
+  /// imported values.
   ///
   /// - Parameters:
   ///   - path: the value of `--settings`; nil or empty when it was not given.
@@ -24,9 +28,13 @@ public enum SettingsLoader {
   ///   - environment: looks an environment variable up; nil when it is not set.
   ///   - environmentNames: the names of all variables, to find `SUPERVISOR_*` ones that mean nothing.
   ///   - searchPaths: where to look when neither flag nor variable names a file.
+  ///   - imported: values that count where flags, variables and the file say nothing. Steps are put before the
+  ///     file's; one of the same name in the file replaces an imported one.
+  ///   - preset: the same, below `imported`.
   public static func load(
     path: String? = nil, overrides: [String: String] = [:], environment: @escaping (String) -> String?,
-    environmentNames: [String] = [], searchPaths: [String] = ["./supervisor.yml", "/etc/supervisor.yml"]
+    environmentNames: [String] = [], searchPaths: [String] = ["./supervisor.yml", "/etc/supervisor.yml"],
+    imported: [ImportedValue] = [], preset: [ImportedValue] = []
   ) -> SettingsOutcome {
     let found: SettingsFile.Found?
     do throws(Diagnostic) {
@@ -37,32 +45,49 @@ public enum SettingsLoader {
     }
     return load(
       bytes: found?.bytes ?? [], file: found.map(\.path), overrides: overrides, environment: environment,
-      environmentNames: environmentNames)
+      environmentNames: environmentNames, imported: imported, preset: preset)
   }
 
   /// Makes the settings from a file's content, see `load(path:)`.
   ///
   /// - Parameters:
   ///   - bytes: the content.
-  ///   - file: the name to use in messages; nil when there is no file.
+  ///   - file: the name to use in messages; nil when there is no file. Fragments are looked for beside it.
+  ///   - files: how fragments and secrets are read.
   public static func load(
     bytes: [UInt8], file: String?, overrides: [String: String] = [:],
     environment: @escaping (String) -> String?,
-    environmentNames: [String] = []
+    environmentNames: [String] = [], imported: [ImportedValue] = [], preset: [ImportedValue] = [],
+    files: FileAccess = .system
   ) -> SettingsOutcome {
+    let name = file.map(shortened) ?? ""
     var resolver = Resolver(lookup: environment)
     var diagnostics = notes(about: environmentNames)
     diagnostics += override(&resolver, overrides: overrides, environment: environment)
+    var root = YAMLNode.empty(SourcePosition(file: name, line: 1, column: 1))
     do throws(Diagnostic) {
-      if let root = try YAMLReader.read(bytes, file: file.map(shortened) ?? "") { resolver.read(root) }
+      if let content = try YAMLReader.read(bytes, file: name) { root = content }
     } catch {
       // What a broken file would have set is not known, so checks across keys would only mislead.
-      return .failure((diagnostics + resolver.resolution.diagnostics + [error]).asReport())
+      return .failure((diagnostics + resolver.resolution.diagnostics + [error]).asReport(first: name))
+    }
+    var fragments = Fragments(access: files)
+    root = fragments.merge(resolver.includes(root), into: root, file: name)
+    diagnostics += fragments.problems
+    for (values, source) in [(imported, SourcePosition.Source.imported), (preset, .preset)] {
+      var layer = ImportedLayer(source)
+      root = layer.lay(values, under: root)
+      diagnostics += layer.problems
+    }
+    resolver.read(root)
+    resolver.readSecrets(files)
+    if fragments.isBroken {
+      return .failure((diagnostics + resolver.resolution.diagnostics).asReport(first: name))
     }
     var assembly = Assembly(resolver.resolution, lookup: environment)
     let settings = assembly.settings(file: file)
     diagnostics += resolver.resolution.diagnostics + assembly.problems
-    let report = diagnostics.asReport()
+    let report = diagnostics.asReport(first: name)
     return diagnostics.contains { $0.severity == .error }
       ? .failure(report) : .settings(settings, notes: report)
   }

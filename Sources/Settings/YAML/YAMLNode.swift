@@ -32,6 +32,11 @@ public struct YAMLNode: Sendable, Equatable {
   /// How many lists and maps are nested in it, itself included; 0 for a scalar.
   var depth: Int
 
+  /// A map of nothing.
+  static func empty(_ position: SourcePosition) -> YAMLNode {
+    YAMLNode(content: .mapping([]), position: position, expandedCount: 1, depth: 1)
+  }
+
   /// Whether this is YAML's "nothing": an empty value, `~` or `null`, without quotes.
   public var isNull: Bool {
     guard case .scalar(let text, isPlain: true) = content else { return false }

@@ -7,7 +7,16 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let bytes = Array(UnsafeBufferPointer(start: start, count: count))
   let variables = ["HOME": "/root", "EMPTY": "", "PORT": "8000"]
   let outcome = SettingsLoader.load(
-    bytes: bytes, file: "fuzz.yml", environment: { variables[$0] }, environmentNames: ["SUPERVISOR_PORT"])
+    bytes: bytes, file: "fuzz.yml", environment: { variables[$0] }, environmentNames: ["SUPERVISOR_PORT"],
+    imported: [
+      ImportedValue(path: "timeout", text: "30", origin: "import: TIMEOUT"),
+      ImportedValue(path: "litefs.mode", text: "mount", origin: "import: LITEFS"),
+      ImportedValue(path: "environment", text: "{A: b}", origin: "import: ENVIRONMENT"),
+    ],
+    preset: [
+      ImportedValue(path: "infrastructure.steps", text: "[{name: migrate, run: [x]}]", origin: "preset")
+    ],
+    files: .none)
   switch outcome {
   case .settings(let settings, let notes):
     // Rendering walks over every value; positions must lie in the file.
