@@ -4,12 +4,12 @@ import Glibc
 import Processes
 import Settings
 
-/// `supervisor settings check|show`.
+/// `supervisor settings check|show|schema`.
 struct SettingsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "settings",
     abstract: "Check the settings, or show what is in effect and where it comes from.",
-    subcommands: [Check.self, Show.self])
+    subcommands: [Check.self, Show.self, Schema.self])
 
   struct FileOption: ParsableArguments {
     @Option(name: .customLong("settings"), help: "The settings file.")
@@ -54,5 +54,12 @@ struct SettingsCommand: ParsableCommand {
         for (key, value, origin) in settings.rendered() { print("\(key): \(value)  (\(origin))") }
       }
     }
+  }
+
+  struct Schema: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print the JSON Schema of settings files, for editors.")
+
+    func run() throws { print(SettingsSchema.text(), terminator: "") }
   }
 }

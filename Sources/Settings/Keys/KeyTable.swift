@@ -4,6 +4,38 @@ public enum KeyTable {
   public static let keys: [KeyDescription] =
     general + coordination + phases + process(app: true) + process(app: false) + hooks + litefs + page
 
+  /// What the sections are for, by path.
+  static let sections: [String: String] = [
+    "framework": "whose steps are made by themselves, and how its project is found",
+    "coordination": "how nodes agree who prepares a release, and learn that it is ready",
+    "coordination.postgres": "the PostgreSQL server of the lock, readiness and ledger",
+    "coordination.redis": "the Redis server of readiness",
+    "infrastructure": "what runs once per cluster and release, on one node, while the others wait",
+    "infrastructure.steps": "the steps, in order",
+    "infrastructure.steps[]":
+      "each runs a command or waits; those that need nothing of each other may run at the same time",
+    "infrastructure.steps[].stop": "how the step is told to stop",
+    "node": "what runs once per node or volume and release",
+    "node.steps": "the steps, in order",
+    "node.steps[].stop": "how the step is told to stop",
+    "app": "the main process, which usually follows -- on the command line",
+    "app.backoff": "how long to wait between restarts",
+    "app.start_limit": "how many starts in how much time are too many",
+    "app.stop": "how it is told to stop",
+    "app.ready": "how to learn whether it answers: one of http, tcp, exec, notify, descriptor",
+    "services": "other processes beside the app, by name",
+    "services.*.backoff": "how long to wait between restarts",
+    "services.*.start_limit": "how many starts in how much time are too many",
+    "services.*.stop": "how it is told to stop",
+    "services.*.ready": "how to learn whether it answers: one of http, tcp, exec, notify, descriptor",
+    "hooks": "commands that run when something happens",
+    "litefs": "LiteFS, which replicates SQLite databases between nodes",
+    "litefs.lease": "how the primary is chosen",
+    "litefs.lease.consul": "leases in Consul",
+    "health": "the page that orchestrators ask",
+    "log": "our own lines on standard error",
+  ]
+
   /// The rows by path.
   static let byPath: [String: KeyDescription] = Dictionary(
     keys.map { ($0.path, $0) }, uniquingKeysWith: { first, _ in first })

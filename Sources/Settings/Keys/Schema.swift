@@ -4,6 +4,8 @@ struct Schema {
   var key: KeyDescription?
   /// What may stand below, by name.
   var children: [String: Schema] = [:]
+  /// The names of `children` in the order of the table.
+  var order: [String] = []
   /// What stands behind any name (`services.*`); an array, because a struct cannot hold itself.
   var wildcard: [Schema] = []
   /// What stands in the items of a list (`steps[]`).
@@ -23,14 +25,16 @@ struct Schema {
       return
     }
     let rest = path.dropFirst()
+    let child = name.hasSuffix("[]") ? String(name.dropLast(2)) : name
+    if child != "*", children[child] == nil { order.append(child) }
     if name == "*" {
       if wildcard.isEmpty { wildcard = [Schema()] }
       wildcard[0].insert(key, along: rest)
     } else if name.hasSuffix("[]") {
-      var list = children[String(name.dropLast(2))] ?? Schema()
+      var list = children[child] ?? Schema()
       if list.item.isEmpty { list.item = [Schema()] }
       list.item[0].insert(key, along: rest)
-      children[String(name.dropLast(2))] = list
+      children[child] = list
     } else {
       children[name, default: Schema()].insert(key, along: rest)
     }
