@@ -41,6 +41,7 @@ let package = Package(
     .target(name: "Processes", dependencies: ["Journal", "EventLoop", "CLinux"]),
     .target(name: "Journal", dependencies: ["EventLoop", "CLinux"]),
     .target(name: "Settings", dependencies: ["EventLoop", "CYAML"]),
+    .target(name: "AgentProtocol"),
     .target(name: "EventLoop", dependencies: ["CLinux"]),
     .target(name: "CLinux"),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
@@ -52,6 +53,7 @@ let package = Package(
     .testTarget(name: "ProcessesTests", dependencies: ["Processes", "EventLoop", "CLinux"]),
     .testTarget(name: "ChecksTests", dependencies: ["Checks", "EventLoop"]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Journal", "EventLoop", "CLinux"]),
+    .testTarget(name: "AgentProtocolTests", dependencies: ["AgentProtocol"], exclude: ["Golden"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
     .testTarget(name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop"]),
     .testTarget(
