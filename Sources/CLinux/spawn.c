@@ -91,6 +91,12 @@ static int place_stdio(const int32_t *stdio) {
   return 0;
 }
 
+// Puts the one descriptor that the child keeps at 3, open across exec.
+static int place_kept(int kept) {
+  if (kept == 3) return fcntl(3, F_SETFD, 0) < 0 ? errno : 0;
+  return dup2(kept, 3) < 0 ? errno : 0;
+}
+
 // Names the interpreter of a script or of an ELF program, if the file asks for one.
 static void find_interpreter(const char *path, char *out, size_t capacity) {
   out[0] = 0;
@@ -181,6 +187,11 @@ static void become_program(const struct clinux_spawn_request *request, pid_t par
     }
   }
   close_above_stdio(use_close_range);
+  // After all the others are marked: what is at 3 now would have gone at exec anyway.
+  if (request->kept > 2 && (error = place_kept(request->kept)) != 0) {
+    errno = error;
+    FAIL(CLINUX_STAGE_DESCRIPTORS);
+  }
 
   // Limits before the user changes: raising a hard limit is root's to do.
   for (size_t i = 0; i < request->limit_count; i++) {
@@ -274,6 +285,8 @@ static int spawn_copied(const struct clinux_spawn_request *request, struct clinu
     // The pipe must survive place_stdio, so it may not sit on 0, 1 or 2; main made sure that those are open.
     struct clinux_spawn_report report;
     memset(&report, 0, sizeof report);
+    // Nor on 3, where the child's own descriptor may go.
+    if (ends[1] == 3) ends[1] = fcntl(3, F_DUPFD_CLOEXEC, 4);
     become_program(request, parent, features.close_range, &report);
     ssize_t ignored = write(ends[1], &report, sizeof report);
     (void)ignored;

@@ -37,8 +37,8 @@ public struct ResourceLimit: Hashable, Sendable {
 
 /// Everything that makes a process what it is when its program starts.
 ///
-/// What is not here is fixed: default signal dispositions, an empty mask, no descriptor above 2, a process group of
-/// its own.
+/// What is not here is fixed: default signal dispositions, an empty mask, no other descriptor above 2, a process group
+/// of its own.
 public struct ProcessImage: Hashable, Sendable {
   /// Where descriptor 0 comes from.
   public enum StandardInput: Hashable, Sendable {
@@ -66,6 +66,8 @@ public struct ProcessImage: Hashable, Sendable {
   public var deathSignal: Signal?
   /// Where descriptor 0 comes from.
   public var standardInput = StandardInput.null
+  /// A descriptor of ours, above 2, that the process gets as descriptor 3. It must stay open until the spawn returns.
+  public var keptDescriptor: CInt?
   /// Takes the foreground of the terminal on descriptor 0.
   public var takesTerminal = false
 

@@ -155,6 +155,7 @@ public final class ProcessTable {
 
     var request = clinux_spawn_request()
     request.stdio = (image.standardInput == .null ? nullDevice : -1, -1, -1)
+    request.kept = image.keptDescriptor ?? 0
     request.group = CLINUX_GROUP_OWN
     request.take_terminal = image.takesTerminal
     request.directory_is_optional = image.directoryIsOptional

@@ -184,6 +184,37 @@ extension KernelSuite {
       return open.filter { !$0.hasPrefix(".") }.sorted()
     }
 
+    /// Whatever number it and the pipe of the report have here.
+    @Test func `a kept descriptor is the child's third, and the only one above 2`() throws {
+      var numbers: Set<CInt> = []
+      var blocked: [CInt] = []
+      defer { for descriptor in blocked { close(descriptor) } }
+      for round in 0..<6 {
+        let out = try directory.file("kept-\(round)", "")
+        let kept = open(out, O_WRONLY | O_CLOEXEC)
+        try #require(kept > 2)
+        numbers.insert(kept)
+        let listed = directory.path + "/listed"
+        var image = KernelWorld.shell("echo here >&3; ls /proc/$$/fd | tr '\\n' ' ' >\(listed)")
+        image.keptDescriptor = kept
+        #expect(try world.run(image).ends == [.exited(0)])
+        // The list is taken with the shell's own descriptors only: ls opens its own in its own table.
+        #expect(try contents(of: listed) == "0 1 2 3 ")
+        #expect(try contents(of: out) == "here\n")
+        // A failure is still told, over a pipe that may have to give way.
+        var missing = self.image("/no/such/thing")
+        missing.keptDescriptor = kept
+        #expect(try failure(of: missing).stage == .exec)
+        #expect(fcntl(kept, F_GETFD) == FD_CLOEXEC)
+        // The next round's has another number.
+        blocked.append(kept)
+      }
+      #expect(numbers.count == 6)
+      var closed = KernelWorld.shell("exit 0")
+      closed.keptDescriptor = 999
+      #expect(try failure(of: closed).stage == .standardDescriptors)
+    }
+
     // MARK: Groups and strays
 
     @Test func `a group is there until its last member is gone`() throws {

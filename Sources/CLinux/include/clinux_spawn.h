@@ -49,6 +49,8 @@ struct clinux_spawn_request {
   bool directory_is_optional;
   /// Descriptors that become 0, 1 and 2; -1 leaves the one that is there.
   int32_t stdio[3];
+  /// A descriptor above 2 that becomes the child's 3 and stays open there; 0: none.
+  int32_t kept;
   enum clinux_spawn_group group;
   /// Makes descriptor 0 the controlling terminal (after a new session) or takes its foreground (own group).
   /// Not being able to is no failure.
