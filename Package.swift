@@ -7,12 +7,16 @@ let package = Package(
   name: "supervisor",
   products: [
     .executable(name: "supervisor", targets: ["supervisor"]),
+    .executable(name: "supervisor-agent", targets: ["supervisor-agent"]),
     // For the fuzz targets (Tests/Fuzzing), which are a package of their own.
     .library(name: "Settings", targets: ["Settings"]),
     .library(name: "Control", targets: ["Control"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+    // The agent's alone.
+    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
   ],
   targets: [
     // The program: a thin main.
@@ -20,8 +24,9 @@ let package = Package(
     .target(
       name: "Commands",
       dependencies: [
-        "Lifecycle", "Phases", "Coordination", "Control", "Processes", "Journal", "Settings",
-        "EventLoop", "CLinux",
+        "Lifecycle", "Phases", "Coordination", "Control", "AgentSupervision", "Processes", "Journal",
+        "Settings",
+        "AgentProtocol", "EventLoop", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -38,6 +43,9 @@ let package = Package(
 
     // The machinery.
     .target(name: "Control", dependencies: ["Journal", "EventLoop", "CLinux"]),
+    .target(
+      name: "AgentSupervision",
+      dependencies: ["Processes", "Settings", "AgentProtocol", "EventLoop", "CLinux"]),
     .target(name: "Processes", dependencies: ["Journal", "EventLoop", "CLinux"]),
     .target(name: "Journal", dependencies: ["EventLoop", "CLinux"]),
     .target(name: "Settings", dependencies: ["EventLoop", "CYAML"]),
@@ -45,6 +53,27 @@ let package = Package(
     .target(name: "EventLoop", dependencies: ["CLinux"]),
     .target(name: "CLinux"),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
+
+    // The agent: what may block, and what needs libraries, in a process of its own.
+    .executableTarget(name: "supervisor-agent", dependencies: ["Agent"]),
+    .target(
+      name: "Agent",
+      dependencies: [
+        "ProbeDriver", "AgentProtocol", "CLinux",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
+    .target(
+      name: "ProbeDriver",
+      dependencies: [
+        "AgentProtocol", "CSQLite",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ],
+      path: "Sources/Drivers/Probe"),
+    .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
 
     // Tests: a target per source target, and the built program driven from outside.
     .executableTarget(name: "Probe", path: "Tests/Probe"),

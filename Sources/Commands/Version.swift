@@ -1,3 +1,4 @@
+import AgentProtocol
 import CLinux
 import EventLoop
 import Glibc
@@ -5,7 +6,7 @@ import Glibc
 /// What this program is, and what it runs on.
 enum Version {
   /// Version of the program.
-  static let text = "0.1.0"
+  static let text = Release.version
 
   /// For `--version --verbose`: which of the kernel's mechanisms are used here, and which fall back.
   static func features() -> String {

@@ -14,7 +14,7 @@ cd -- "$root/Sources"
 # under Sources; a driver is Sources/Drivers/NAME, and its module is called NAMEDriver.
 order='
 supervisor supervisor-agent
-Commands
+Commands Agent
 Lifecycle
 Frameworks
 Phases
@@ -22,6 +22,7 @@ LiteFS
 Coordination
 Control
 Checks
+AgentSupervision
 Processes
 Journal
 Settings
@@ -32,7 +33,7 @@ EventLoop
 CLinux CYAML CPostgreSQL CSQLite
 '
 # Linked by the agent alone: these may use SwiftNIO and Foundation, and nothing of the daemon may import them.
-agent_only='supervisor-agent PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver Forward CPostgreSQL CSQLite'
+agent_only='supervisor-agent Agent PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver Forward CPostgreSQL CSQLite'
 # Part of Swift or of the C library: free for all. And the packages, each with the modules that may use it.
 system='Swift Glibc Synchronization'
 packages='ArgumentParser:supervisor,Commands'
