@@ -22,7 +22,7 @@ declare -A about=(
   [shell]="shellcheck of every shell script"
   [imports]="the order of the modules"
   [checks]="the checks themselves, on planted mistakes"
-  [release]="the release build, without shared objects"
+  [release]="the release build, PID 1 without shared objects"
   [test]="the tests, end to end ones against the release build"
   [try]="the example site: started, used, stopped"
   [address]="the unit tests under the address sanitizer"
@@ -116,7 +116,8 @@ run_tests() {
 # What the stages call, beyond Swift and what every Debian has: the linker's and the build's own needs, the tools
 # that tests compare with (tini, dumb-init, catatonit) or use (procps, util-linux: unshare, setpriv).
 install_missing() {
-  deploy/install-missing.sh binutils libyaml-dev shellcheck curl procps util-linux tini dumb-init catatonit
+  deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev shellcheck curl procps util-linux tini dumb-init catatonit \
+    openssl
 }
 
 list_stages() {

@@ -178,7 +178,8 @@ public final class AgentConnection {
     do throws(SystemError) {
       try loop.watch(socket, for: .reading) { [weak self] readiness in self?.ready(readiness, incarnation) }
     } catch {
-      submit(.broken(incarnation: incarnation, reason: "cannot be talked to: \(error)", isPermanent: false))
+      submit(
+        .broken(incarnation: incarnation, reason: "could not be talked to: \(error)", isPermanent: false))
     }
   }
 
@@ -233,7 +234,8 @@ public final class AgentConnection {
       var isPermanent = false
       if case .otherVersion = error { isPermanent = true }
       submit(
-        .broken(incarnation: incarnation, reason: "cannot be understood: \(error)", isPermanent: isPermanent))
+        .broken(
+          incarnation: incarnation, reason: "could not be understood: \(error)", isPermanent: isPermanent))
       return false
     }
   }
@@ -248,7 +250,7 @@ public final class AgentConnection {
     guard socket >= 0 else { return }
     let bytes = request.frame.bytes
     guard queue.count + bytes.count <= Self.maximumQueue else {
-      let reason = "does not read what it is sent"
+      let reason = "did not read what it was sent"
       return submit(.broken(incarnation: life.incarnation, reason: reason, isPermanent: false))
     }
     let wasEmpty = queue.isEmpty

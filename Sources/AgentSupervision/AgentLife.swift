@@ -284,13 +284,14 @@ public struct AgentLife: Sendable {
       state = .stopped
       return [.unschedule, .stopped]
     }
-    if case .ending(let failure?, _) = state { return failed(failure, now) }
+    if case .ending(let failure?, _) = state { return failed(failure, now, isSaid: true) }
     let words = lastWords.map { " (it said: \($0))" } ?? ""
     return failed("ended unasked, with \(status)\(words)", now)
   }
 
   /// The process is gone, or never was.
-  private mutating func failed(_ what: String, _ now: MonotonicInstant) -> [Effect] {
+  /// - Parameter isSaid: what it did is in the log already.
+  private mutating func failed(_ what: String, _ now: MonotonicInstant, isSaid: Bool = false) -> [Effect] {
     if isStopping {
       state = .stopped
       return [.unschedule, .stopped]
@@ -301,21 +302,24 @@ public struct AgentLife: Sendable {
       let count = history.recentEnds.count
       let times =
         isPermanent || count < 2
-        ? "" : ": it failed \(count) times within \(policy.restart.limitWindow.readable), the last time it"
+        ? "" : " failed \(count) times within \(policy.restart.limitWindow.readable): the last time it"
       let reason = "the agent \(path)\(times) \(what)"
       state = .gaveUp(reason)
+      let isWanted = !pending.isEmpty
       pending = []
-      return [.unschedule, .log(.error, reason), .unavailable(reason)]
+      // Whoever waits for an answer says the reason.
+      return [.unschedule] + (isWanted ? [] : [.log(.error, reason)]) + [.unavailable(reason)]
     }
     notBefore = now + delay
     guard !pending.isEmpty else {
       state = .idle
-      return [.unschedule, .log(.warning, "the agent \(path) \(what); nothing needs it now")]
+      return [.unschedule]
+        + (isSaid ? [] : [.log(.warning, "the agent \(path) \(what); nothing needs it now")])
     }
     state = .waiting(until: notBefore)
+    let again = "starting \(isSaid ? "the agent \(path)" : "it") again in \(delay.readable)"
     return [
-      .log(.warning, "the agent \(path) \(what); starting it again in \(delay.readable)"),
-      .schedule(notBefore),
+      .log(.warning, isSaid ? again : "the agent \(path) \(what); \(again)"), .schedule(notBefore),
     ]
   }
 }

@@ -1,0 +1,40 @@
+/// Values as they stand in a settings file, read from elsewhere: a command line.
+public enum SettingsText {
+  /// What is wrong with a value, and what to write instead.
+  public struct Problem: Error, Equatable, Sendable, CustomStringConvertible {
+    /// One line.
+    public let description: String
+
+    init(_ problem: ValueProblem) {
+      description = problem.suggestion.map { "\(problem.message): \($0)" } ?? problem.message
+    }
+  }
+
+  /// A target as in `wait_for`, without a timeout of its own.
+  public static func wait(_ text: String) throws(Problem) -> WaitSettings {
+    do throws(ValueProblem) {
+      guard !text.isEmpty else { throw ValueProblem("a target is empty", "write for instance tcp://db:5432") }
+      let target = try WaitTarget(settingsText: text)
+      if let work = target.pendingWork {
+        throw .pending("waiting for \(quoted(text))", comesWith: work, "remove it until then")
+      }
+      return WaitSettings(target: target, timeout: nil, text: maskingPasswords(in: text))
+    } catch {
+      throw Problem(error)
+    }
+  }
+
+  /// A duration above zero, such as `90s`, `1h30m` or whole seconds; nil for `none`.
+  public static func timeout(_ text: String) throws(Problem) -> Duration? {
+    if text == "none" { return nil }
+    do throws(ValueProblem) {
+      let duration = try Duration(settingsText: text, words: ["none"])
+      guard duration > .zero else {
+        throw ValueProblem("\(quoted(text)) is no time to wait", "write for instance 30s")
+      }
+      return duration
+    } catch {
+      throw Problem(error)
+    }
+  }
+}
