@@ -32,8 +32,8 @@ let package = Package(
     .target(
       name: "Lifecycle",
       dependencies: [
-        "Phases", "Coordination", "Control", "Checks", "Processes", "Journal", "Settings", "EventLoop",
-        "CLinux",
+        "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes", "Journal", "Settings",
+        "AgentProtocol", "EventLoop", "CLinux",
       ]),
 
     // Decisions: values without I/O.

@@ -1,3 +1,4 @@
+import AgentSupervision
 import Processes
 
 /// What only the performer needs: how each process and each step's command looks when it starts.
@@ -10,6 +11,17 @@ public struct LaunchPlan: Sendable {
   public var checks: [ProcessID: ProcessImage] = [:]
   /// What undoes the steps.
   public var rollbacks: [ProcessID: ProcessImage] = [:]
+
+  /// What runs when the role changes.
+  public var roleHook: ProcessImage?
+  /// What is waited for.
+  public var waits: [WaitID: [Dependency]] = [:]
+  /// How long, where a wait has no time of its own.
+  public var waitTimeout: Duration?
+  /// The agent's program, when something needs it.
+  public var agentProgram: RawString?
+  /// What the agent gets.
+  public var agentEnvironment = ProcessEnvironment()
 
   /// A plan without processes.
   public init() {}

@@ -17,6 +17,10 @@ extension Lifecycle {
     guard startOrder.contains(id), let process = processes[id] else {
       return (.refused("\(name) is not started yet: the stage is \(stage.rawValue)"), [])
     }
+    if plan.process(id)?.isForPrimary == true, !leader.isLeading {
+      let primary = leader.holder.isEmpty ? "not here" : leader.holder
+      return (.refused("\(name) runs only on the primary (\(primary))"), [])
+    }
     let note = Effect.log(.info, "\(name): asked to \(verb(request)) over the control socket")
     switch request {
     case .restart:

@@ -226,7 +226,11 @@ extension Lifecycle {
     switch id {
     case .infrastructureStep(let index): step = plan.infrastructure[index]
     case .nodeStep(let index): step = plan.node[index]
-    case .app, .service: return []
+    case .app, .service, .roleHook: return []
+    }
+    if step.waits, command == .main {
+      waits.insert(.process(id))
+      return [.wait(.process(id))]
     }
     processes[id] = SupervisedProcess(
       restartPolicy: RestartPolicy(mode: .never), stopPolicy: step.stop, seed: plan.seed)
@@ -235,6 +239,7 @@ extension Lifecycle {
   }
 
   private mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
+    if let effects = stopWaiting(id, at: now) { return effects }
     // Those that were asked already have had their time; those not found yet are asked first.
     if let hunt = hunts[id] { return hunt.step == .terminating ? hurryHunt(id, at: now) : [] }
     return feed(id, .stop(.command, deadline: stop?.deadline), at: now)
@@ -242,6 +247,7 @@ extension Lifecycle {
 
   /// The lock is gone or cannot be relied on: no grace.
   private mutating func killCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
+    if let effects = stopWaiting(id, at: now) { return effects }
     if hunts[id] != nil { return hurryHunt(id, at: now) }
     hurriedCommands.insert(id)
     return feed(id, .stop(.command, deadline: now), at: now) + feed(id, .kill, at: now)
@@ -254,6 +260,7 @@ extension Lifecycle {
     case .infrastructureStep(let step):
       return feedInfrastructure(.commandEnded(step: step, result), at: now)
     case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)
+    case .roleHook: return roleHookEnded(result)
     case .app, .service: return []
     }
   }

@@ -43,6 +43,7 @@ extension Lifecycle {
   public func fill(_ snapshot: inout Snapshot, at now: Moment) {
     snapshot.stage = stage
     snapshot.runID = plan.runID.value
+    snapshot.role = role
     snapshot.checks = readinessChecks()
     snapshot.phases = [infrastructureView, nodeView].map { phase($0, at: now) }
     let services = plan.services.indices.map { ProcessID.service($0) }

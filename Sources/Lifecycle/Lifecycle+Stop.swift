@@ -31,7 +31,7 @@ extension Lifecycle {
     var effects: [Effect] = [.unschedule(.earlyService), .schedule(.budget, deadline)]
     let previous = stage
     effects += enter(.draining)
-    effects += holdBack(at: now)
+    effects += holdBack(at: now) + cancelWaits()
     if isInPhases {
       // The step is stopped first, the lock released after it; then the phase says that it was interrupted.
       let isWithInfrastructure = previous == .infrastructure || node.awaitsRelease
@@ -164,6 +164,8 @@ extension Lifecycle {
   private mutating func finish() -> [Effect] {
     let result = conclusion
     var effects: [Effect] = [.unschedule(.sweep), .unschedule(.budget), .unschedule(.drain)]
+    // What only the primary may run has ended.
+    effects += feedLeader(.end, at: stop?.deadline ?? MonotonicInstant(nanoseconds: 0))
     effects += enter(.stopped)
     return effects + [.exit(result)]
   }

@@ -81,6 +81,7 @@ extension Lifecycle {
     case .app, .service: return plan.process(id)?.stop ?? StopPolicy()
     case .infrastructureStep(let index): return plan.infrastructure[index].stop
     case .nodeStep(let index): return plan.node[index].stop
+    case .roleHook: return processes[id]?.stopPolicy ?? StopPolicy()
     }
   }
 }

@@ -36,6 +36,10 @@ public struct Lifecycle: Sendable {
     case childrenChanged
     /// A timer of the life cycle itself.
     case timer(TimerName)
+    /// A wait is over.
+    case waited(WaitID, WaitOutcome)
+    /// Of the election of the primary.
+    case leader(LeaderElection.Event)
     /// Somebody asked over the control socket; the answer is in `controlOutcome`.
     case control(ControlRequest)
   }
@@ -54,6 +58,14 @@ public struct Lifecycle: Sendable {
     case infrastructure(InfrastructurePhase.Effect)
     /// Of the node phase; commands come as `process`.
     case node(NodePhase.Effect)
+    /// Wait for what the plan names; answer with `waited`.
+    case wait(WaitID)
+    /// It is not waited for any more.
+    case cancelWait(WaitID)
+    /// Of the election of the primary.
+    case leader(LeaderElection.Effect)
+    /// This is our role from now on: children that start are told, and the role file says it.
+    case role(Snapshot.Role)
     /// Count the processes below us that are none of ours, send them these signals first; answer with `strays`.
     case sweep([Signal])
     /// Find the processes that left this one's group; answer with `straysFound`.
@@ -133,6 +145,8 @@ public struct Lifecycle: Sendable {
   var infrastructureView: PhaseView
   var nodeView: PhaseView
   var stop: StopState?
+  var waits: Set<WaitID> = []
+  var leader: LeaderElection
   var ending: Ending?
   var appHasRun = false
   var startupIsComplete = false
@@ -148,6 +162,7 @@ public struct Lifecycle: Sendable {
       runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner,
       rules: plan.infrastructureRules, wallClock: wallClock)
     node = NodePhase(runID: plan.runID, steps: plan.node.map(\.phase), rules: plan.nodeRules)
+    leader = LeaderElection(takeoverDelay: plan.infrastructureRules.takeoverDelay)
     infrastructureView = PhaseView(name: "infrastructure", steps: plan.infrastructure.map(\.phase.name))
     nodeView = PhaseView(name: "node", steps: plan.node.map(\.phase.name))
     add(.app, plan.app, salt: 0)
@@ -175,6 +190,8 @@ public struct Lifecycle: Sendable {
       return []
     case .infrastructure(let event): return feedInfrastructure(event, at: now)
     case .node(let event): return feedNode(event, at: now)
+    case .waited(let id, let outcome): return waited(id, outcome, at: now)
+    case .leader(let event): return feedLeader(event, at: now)
     case .strays(let count): return strays(count, at: now)
     case .straysFound(let id, let pids): return straysFound(id, pids, at: now)
     case .childrenChanged: return childrenChanged(at: now)
@@ -191,7 +208,7 @@ public struct Lifecycle: Sendable {
     guard stage == .preflight, stop == nil else { return [] }
     earlyQueue = plan.services.indices.filter { plan.services[$0].startsEarly }.map { .service($0) }
     if plan.scope != .life { earlyQueue = [] }
-    if earlyQueue.isEmpty { return beginPhases(at: now) }
+    if earlyQueue.isEmpty { return beginDependencies(at: now) }
     return enter(.earlyServices) + startNextEarlyService(at: now)
   }
 
@@ -202,7 +219,7 @@ public struct Lifecycle: Sendable {
 
   mutating func startNextEarlyService(at now: MonotonicInstant) -> [Effect] {
     guard let next = earlyQueue.first else {
-      return [.unschedule(.earlyService)] + beginPhases(at: now)
+      return [.unschedule(.earlyService)] + beginDependencies(at: now)
     }
     let deadline: [Effect] =
       plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
@@ -221,12 +238,13 @@ public struct Lifecycle: Sendable {
   mutating func beginRunning(at now: MonotonicInstant) -> [Effect] {
     var effects = enter(.running)
     let order =
-      plan.services.indices.filter { !plan.services[$0].startsEarly }.map { ProcessID.service($0) } + [.app]
+      plan.services.indices.filter { !plan.services[$0].startsEarly && !plan.services[$0].isForPrimary }
+      .map { ProcessID.service($0) } + [.app]
     for id in order {
-      startOrder.append(id)
-      effects += feed(id, .start, at: now)
-      if stage != .running { break }
+      effects += startWhenPossible(id, at: now)
+      if stage != .running { return effects }
     }
+    if plan.takesPartInElection { effects += [.role(role)] + feedLeader(.begin, at: now) }
     return effects
   }
 

@@ -13,6 +13,8 @@ public enum ProcessID: Hashable, Sendable {
   case infrastructureStep(Int)
   /// A command of a step of the node phase.
   case nodeStep(Int)
+  /// What runs when the role changes.
+  case roleHook
 }
 
 /// What the life cycle needs to know, made from the settings: no paths, no environment, nothing to perform.
@@ -29,6 +31,10 @@ public struct LifecyclePlan: Sendable {
     public var check: CheckDefinition?
     /// Started before the phases, and waited for.
     public var startsEarly = false
+    /// Something is waited for before its start.
+    public var waits = false
+    /// It runs only while this node is the primary.
+    public var isForPrimary = false
     /// Its giving up ends everything.
     public var stopsAllOnFailure = true
 
@@ -47,6 +53,8 @@ public struct LifecyclePlan: Sendable {
   public struct Step: Sendable {
     /// What the phase knows of it.
     public var phase: PhaseStep
+    /// It is a wait: there is no command.
+    public var waits = false
     /// How its command is stopped.
     public var stop: StopPolicy
 
@@ -91,6 +99,10 @@ public struct LifecyclePlan: Sendable {
   public var owner: String
   /// How much of the life there is to be.
   public var scope = Scope.life
+  /// Something is waited for before the phases.
+  public var waitsAtStart = false
+  /// Something runs when the role changes.
+  public var hasRoleHook = false
   /// How the infrastructure phase waits and works.
   public var infrastructureRules = InfrastructureRules()
   /// How the node phase waits.
@@ -113,12 +125,15 @@ public struct LifecyclePlan: Sendable {
     self.owner = owner
   }
 
+  /// Whether anything here depends on who is the primary.
+  var takesPartInElection: Bool { hasRoleHook || services.contains { $0.isForPrimary } }
+
   /// The app's or a service's plan.
   func process(_ id: ProcessID) -> Process? {
     switch id {
     case .app: return app
     case .service(let index): return services.indices.contains(index) ? services[index] : nil
-    case .infrastructureStep, .nodeStep: return nil
+    case .infrastructureStep, .nodeStep, .roleHook: return nil
     }
   }
 
@@ -128,6 +143,7 @@ public struct LifecyclePlan: Sendable {
     case .app: return app.name
     case .service(let index): return services[index].name
     case .infrastructureStep(let index): return "step \(infrastructure[index].phase.name)"
+    case .roleHook: return "hooks.on_role_change"
     case .nodeStep(let index): return "node step \(node[index].phase.name)"
     }
   }

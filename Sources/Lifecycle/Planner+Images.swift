@@ -51,7 +51,7 @@ extension Planner {
     return image
   }
 
-  private mutating func base(
+  mutating func base(
     _ command: Command?, user: String?, groups: [String]?, directory: String?,
     environment: [EnvironmentVariable],
     key: String, phase: String

@@ -1,3 +1,4 @@
+import AgentSupervision
 import Checks
 import Control
 import EventLoop
@@ -56,6 +57,13 @@ public struct Planner {
       plan.node.append(add(step, .nodeStep(index), isFatal: isFatal, to: &launch))
     }
     setRules(&plan)
+    addWaits(&plan, &launch)
+    if let hook = settings.hooks.onRoleChange, scope == .life {
+      plan.hasRoleHook = true
+      launch.roleHook = base(
+        hook, user: nil, groups: nil, directory: nil, environment: [], key: "hooks.on_role_change",
+        phase: "hook")
+    }
     plan.stopTimeout = settings.stopTimeout
     plan.drainDelay = settings.health.drainDelay
     plan.hasTerminal = context.hasTerminal
@@ -88,6 +96,8 @@ public struct Planner {
       check: settings.healthCheck.map(check))
     plan.startsEarly = settings.start != .withApp
     plan.stopsAllOnFailure = settings.onFailure == .stopAll
+    plan.waits = !settings.dependencies.isEmpty
+    plan.isForPrimary = settings.role == .primary
     return plan
   }
 
@@ -108,6 +118,29 @@ public struct Planner {
     return CheckDefinition(
       method: method, interval: settings.interval, timeout: settings.timeout, failures: settings.failures,
       successes: settings.successes, startPeriod: settings.startPeriod)
+  }
+
+  /// What is waited for, and by whom; and the agent, when there is anything.
+  private mutating func addWaits(_ plan: inout LifecyclePlan, _ launch: inout LaunchPlan) {
+    func add(_ id: WaitID, _ list: [WaitSettings]) {
+      if !list.isEmpty { launch.waits[id] = list.compactMap { Dependency($0) } }
+    }
+    add(.start, settings.dependencies)
+    plan.waitsAtStart = !settings.dependencies.isEmpty
+    if scope == .life {
+      add(.process(.app), settings.app.dependencies)
+      for (index, service) in settings.services.enumerated() {
+        add(.process(.service(index)), service.dependencies)
+      }
+    }
+    launch.waitTimeout = settings.timeout
+    guard !launch.waits.isEmpty else { return }
+    launch.agentEnvironment = context.environment
+    do throws(AgentPath.Missing) {
+      launch.agentProgram = try AgentPath.find(environment: context.environment)
+    } catch {
+      problems.append("wait_for needs it, but \(error)")
+    }
   }
 
   /// How the phases wait and work.
@@ -155,13 +188,15 @@ public struct Planner {
     let phase = if case .nodeStep = id { "node" } else { "infrastructure" }
     if let command = step.run {
       launch.steps[id] = image(of: step, command, phase: phase)
-    } else {
-      problems.append("\(phase).steps: \(step.name): waiting as a step is not supported yet by this version")
+    } else if let wait = step.wait {
+      launch.waits[.process(id)] = [wait].compactMap { Dependency($0) }
     }
     if let check = step.check { launch.checks[id] = image(of: step, check, phase: phase) }
     if let rollback = step.rollback { launch.rollbacks[id] = image(of: step, rollback, phase: phase) }
-    return LifecyclePlan.Step(
+    var planned = LifecyclePlan.Step(
       phase: Planner.phaseStep(step, isFatal: isFatal), stop: stopPolicy(step.stop))
+    planned.waits = step.run == nil
+    return planned
   }
 }
 

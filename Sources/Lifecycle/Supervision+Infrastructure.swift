@@ -158,7 +158,8 @@ extension Supervision {
     switch id {
     case .infrastructureStep: infrastructureStore?.guardGroup(group)
     case .nodeStep: nodeStore?.guardGroup(group)
-    case .app, .service: break
+    case .service(let index) where lifecycle.plan.services[index].isForPrimary: leaderStore?.guardGroup(group)
+    case .app, .service, .roleHook: break
     }
   }
 
@@ -166,7 +167,9 @@ extension Supervision {
     switch id {
     case .infrastructureStep: infrastructureStore?.unguardGroup(group)
     case .nodeStep: nodeStore?.unguardGroup(group)
-    case .app, .service: break
+    case .service(let index) where lifecycle.plan.services[index].isForPrimary:
+      leaderStore?.unguardGroup(group)
+    case .app, .service, .roleHook: break
     }
   }
 }

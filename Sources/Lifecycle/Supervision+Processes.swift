@@ -22,9 +22,20 @@ extension Supervision {
 
   private func image(of id: ProcessID) -> ProcessImage? {
     switch id {
-    case .app, .service: return launch.processes[id]
+    case .app, .service: return launch.processes[id].map(withRole)
+    case .roleHook: return launch.roleHook.map(withRole)
     case .infrastructureStep, .nodeStep: return stepImage(of: id)
     }
+  }
+
+  /// What a process is told of the role it starts in.
+  private func withRole(_ image: ProcessImage) -> ProcessImage {
+    guard lifecycle.plan.takesPartInElection else { return image }
+    var image = image
+    let role = lifecycle.role
+    image.environment.set("SUPERVISOR_ROLE", to: RawString(role.rawValue))
+    image.environment.set("SUPERVISOR_PRIMARY", to: role == .primary ? "1" : "0")
+    return image
   }
 
   private func stepImage(of id: ProcessID) -> ProcessImage? {

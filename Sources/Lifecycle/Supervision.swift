@@ -1,3 +1,4 @@
+import AgentSupervision
 import CLinux
 import Checks
 import Control
@@ -56,6 +57,11 @@ public final class Supervision {
   var infrastructureStore: DirectoryStore?
   var observer: DirectoryStore?
   var nodeStore: DirectoryStore?
+  var leaderStore: DirectoryStore?
+  var agent: AgentConnection?
+  /// Those that have been asked to end.
+  var leavingAgents: [AgentConnection] = []
+  var waiters: [WaitID: DependencyWaiter] = [:]
   /// Counts the wishes to be told of a change of the record; only the newest is of account.
   var changesAwaited = 0
   /// Those that read the environment of strays, one for each search.
@@ -80,6 +86,7 @@ public final class Supervision {
     case infrastructure
     case heartbeat
     case node
+    case leader
     case lifecycle(Lifecycle.TimerName)
   }
 
@@ -159,6 +166,10 @@ public final class Supervision {
     case .health(let id, let effect): perform(effect, of: id)
     case .infrastructure(let effect): perform(effect)
     case .node(let effect): perform(effect)
+    case .wait(let id): beginWait(id)
+    case .cancelWait(let id): cancelWait(id)
+    case .leader(let effect): perform(effect)
+    case .role(let role): publish(role)
     case .sweep(let signals): sweep(signals)
     case .findStrays(let id): findStrays(of: id)
     case .checkStrays(let id, let pids): submit(.straysFound(id, pids.filter { isBelowUs($0) }))
@@ -194,6 +205,9 @@ public final class Supervision {
     infrastructureStore?.close()
     observer?.close()
     nodeStore?.close()
+    leaderStore?.close()
+    for waiter in waiters.values { waiter.cancel() }
+    agent?.stop {}
     for search in searches.values { search.close() }
     if table.isEmpty { return loop.stop() }
     loop.schedule(after: .milliseconds(500)) { [weak self] in self?.loop.stop() }

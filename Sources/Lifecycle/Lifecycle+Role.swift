@@ -1,0 +1,76 @@
+import Coordination
+import EventLoop
+import Journal
+import Phases
+import Processes
+
+// Role-bound services: they run only while this node is the primary.
+extension Lifecycle {
+  /// What this node is, as far as anything here gives a role.
+  var role: Snapshot.Role {
+    guard plan.takesPartInElection else { return .none }
+    return leader.isLeading ? .primary : .replica
+  }
+
+  mutating func feedLeader(_ event: LeaderElection.Event, at now: MonotonicInstant) -> [Effect] {
+    leader.handle(event, at: now).flatMap { effect -> [Effect] in
+      switch effect {
+      case .note(let text): return [.log(.info, text, EventFields("leader"))]
+      case .won: return won(at: now)
+      case .lost: return lost(at: now)
+      case .lock, .release, .schedule, .unschedule: return [.leader(effect)]
+      }
+    }
+  }
+
+  private var boundServices: [ProcessID] {
+    plan.services.indices.filter { plan.services[$0].isForPrimary }.map { .service($0) }
+  }
+
+  private mutating func won(at now: MonotonicInstant) -> [Effect] {
+    var effects: [Effect] = [
+      .log(.info, "this node is the primary now", EventFields("role_changed", reason: "primary")),
+      .role(.primary),
+    ]
+    guard stop == nil else { return effects }
+    for id in boundServices {
+      if startOrder.contains(id) {
+        effects += feed(id, .start, at: now)
+      } else {
+        effects += startWhenPossible(id, at: now)
+      }
+    }
+    return effects + runRoleHook(at: now)
+  }
+
+  /// Another node may be the primary at any moment: no grace.
+  private mutating func lost(at now: MonotonicInstant) -> [Effect] {
+    var effects: [Effect] = [
+      .log(
+        .warning, "this node is not the primary any more: killing what only the primary may run",
+        EventFields("role_changed", reason: "replica")),
+      .role(.replica),
+    ]
+    for id in boundServices {
+      if waits.remove(.process(id)) != nil { effects.append(.cancelWait(.process(id))) }
+      guard let process = processes[id], process.isAlive || isWaitingToRestart(process) else { continue }
+      effects += feed(id, .stop(.command, deadline: now), at: now) + feed(id, .kill, at: now)
+    }
+    return effects + (stop == nil ? runRoleHook(at: now) : [])
+  }
+
+  private mutating func runRoleHook(at now: MonotonicInstant) -> [Effect] {
+    guard plan.hasRoleHook, processes[.roleHook] == nil else { return [] }
+    processes[.roleHook] = SupervisedProcess(
+      restartPolicy: RestartPolicy(mode: .never), stopPolicy: StopPolicy(timeout: .seconds(5)),
+      seed: plan.seed)
+    return [.command(.roleHook, .main, [])] + feed(.roleHook, .start, at: now)
+  }
+
+  mutating func roleHookEnded(_ result: CommandResult) -> [Effect] {
+    guard case .failed(let reason) = result else { return [] }
+    return [
+      .log(.warning, "hooks.on_role_change: \(reason)", EventFields("role_hook_failed", reason: reason))
+    ]
+  }
+}
