@@ -123,9 +123,9 @@ extension InfrastructurePhase {
   }
 
   mutating func written(at now: MonotonicInstant) -> [Effect] {
+    guard holdsLock, writesAnswered < writesIssued else { return [] }
     writesAnswered += 1
     writesFailSince = nil
-    guard holdsLock else { return [] }
     // The record is one file: what is durable now covers every earlier wish.
     let due = deferred.filter { $0.write <= writesAnswered }.map(\.action)
     deferred.removeAll { $0.write <= writesAnswered }
@@ -137,6 +137,8 @@ extension InfrastructurePhase {
   /// The lock still holds, so a step that runs may go on; but nothing begins, and nothing counts as done, before a write
   /// succeeds.
   mutating func writeFailed(_ failure: StoreFailure, at now: MonotonicInstant) -> [Effect] {
+    // No write of ours: none of the answers that are still to come is this one.
+    guard writesAnswered < writesIssued else { return [.note(failure.text)] }
     writesAnswered += 1
     let since = writesFailSince ?? now
     writesFailSince = since
