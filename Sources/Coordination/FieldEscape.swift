@@ -27,7 +27,10 @@ public enum FieldEscape {
         continue
       }
       let pair = String(decoding: bytes.prefix(2), as: UTF8.self)
-      guard bytes.count >= 2, let value = UInt8(pair, radix: 16) else { return nil }
+      // A sign would be taken for part of the number.
+      guard bytes.count >= 2, pair.allSatisfy(\.isHexDigit), let value = UInt8(pair, radix: 16) else {
+        return nil
+      }
       result.append(value)
       bytes = bytes.dropFirst(2)
     }
