@@ -212,7 +212,7 @@ extension InfrastructurePhase {
       state = .lookingWhileHoldingOff(until: until)
       return read()
     case .pausing: return lock(at: now)
-    case .takingOver: return lookInside()
+    case .takingOver: return isInterrupted ? release(.interrupted) : lookInside()
     default: return []
     }
   }

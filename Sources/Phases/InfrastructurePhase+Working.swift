@@ -149,7 +149,7 @@ extension InfrastructurePhase {
     return [
       .note(
         "\(failure.text); trying again in \(InfrastructurePhase.writeRetryDelay.readable)"
-          + (graph.isQuiet ? "" : " (what runs goes on, since the lock holds)")),
+          + (graph.isBusy ? " (what runs goes on, since the lock holds)" : "")),
       .scheduleHeartbeat(now + InfrastructurePhase.writeRetryDelay),
     ]
   }

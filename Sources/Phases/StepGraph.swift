@@ -75,6 +75,9 @@ struct StepGraph: Sendable {
     }
   }
 
+  /// Whether a command may be running.
+  var isBusy: Bool { items.contains { [.running, .dying, .undoing].contains($0.state) } }
+
   /// All that need this step, directly or not.
   func dependents(of index: Int) -> [Int] {
     var found: Set<Int> = [index]
