@@ -13,13 +13,21 @@ struct ReleaseRecordTests {
   static func full(_ name: String) -> ReleaseRecord {
     var record = ReleaseRecord(runID: name)
     record.claim = ReleaseRecord.Claim(
-      owner: name, attempt: 3, startedAt: 1, heartbeat: .max, step: name)
+      owner: name, attempt: 3, startedAt: 1, heartbeat: .max,
+      running: [
+        ReleaseRecord.Running(step: name, startedAt: 4, deadline: .max),
+        ReleaseRecord.Running(step: "c", startedAt: 5),
+      ])
     record.entries = [
-      ReleaseRecord.Entry(step: name, hash: "00ff", doneAt: 7),
+      ReleaseRecord.Entry(
+        step: name, hash: "00ff", doneAt: 7,
+        outputs: [StepOutput(key: name, value: name), StepOutput(key: "K", value: "")]),
       ReleaseRecord.Entry(step: "b", hash: "1", doneAt: 8),
     ]
-    record.failure = ReleaseRecord.Failure(attempt: 2, step: name, reason: name, failedAt: 9)
+    record.failure = ReleaseRecord.Failure(
+      count: 4, attempt: 2, step: name, reason: name, failedAt: 9)
     record.completedAt = 10
+    record.declaredBy = name
     return record
   }
 
@@ -29,7 +37,9 @@ struct ReleaseRecordTests {
     let read = try ReleaseRecord.decode(record.encoded(), runID: name)
     #expect(read == record)
     // Equal strings may differ in their bytes; ours may not.
-    #expect(read.claim.map { Array($0.step.utf8) } == Array(name.utf8))
+    #expect(read.claim?.running.first.map { Array($0.step.utf8) } == Array(name.utf8))
+    #expect(read.outputs.first.map { Array($0.value.utf8) } == Array(name.utf8))
+    #expect(read.declaredBy.map { Array($0.utf8) } == Array(name.utf8))
     #expect(read.failure.map { Array($0.reason.utf8) } == Array(name.utf8))
   }
 
@@ -66,8 +76,18 @@ struct ReleaseRecordTests {
       ("supervisor-release 1\nrun_id r%202\nend\n", .foreign(runID: "r 2")),
       ("", .malformed(line: 1)),
       ("\u{7F}ELF", .malformed(line: 1)),
-      ("supervisor-release 1\nrun_id r1\nclaim a b 1 1 -\nend\n", .malformed(line: 3)),
-      ("supervisor-release 1\nrun_id r1\nclaim a 1 1 -\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nclaim a b 1 1\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nclaim a 1 1\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nclaim a 1 1 1 b\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nrunning a 1 -\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nclaim a 1 1 1\nrunning a 1 soon\nend\n", .malformed(line: 4)),
+      ("supervisor-release 1\nrun_id r1\nclaim a 1 1 1\nrunning a - 1\nend\n", .malformed(line: 4)),
+      ("supervisor-release 1\nrun_id r1\noutput K v\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\ndone a h 1\noutput K\nend\n", .malformed(line: 4)),
+      ("supervisor-release 1\nrun_id r1\ndone a h 1\noutput K %4\nend\n", .malformed(line: 4)),
+      ("supervisor-release 1\nrun_id r1\nfailed 1 1 a 1\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\nfailed x 1 a 1 b\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\ndeclared\nend\n", .malformed(line: 3)),
       ("supervisor-release 1\nrun_id r1\ndone a h 1\ndone a h -1\nend\n", .malformed(line: 4)),
       ("supervisor-release 1\nrun_id r1\nfailed 1 a 1 b c\nend\n", .malformed(line: 3)),
       ("supervisor-release 1\nrun_id r1\ncomplete soon\nend\n", .malformed(line: 3)),
@@ -88,7 +108,9 @@ struct ReleaseRecordTests {
 
   @Test func `a single flipped bit never reads as complete when it was not`() throws {
     var record = ReleaseRecord(runID: "r1")
-    record.claim = ReleaseRecord.Claim(owner: "n", attempt: 1, startedAt: 1, heartbeat: 1, step: "a")
+    record.claim = ReleaseRecord.Claim(
+      owner: "n", attempt: 1, startedAt: 1, heartbeat: 1,
+      running: [ReleaseRecord.Running(step: "a", startedAt: 1)])
     let bytes = record.encoded()
     for index in bytes.indices {
       for bit in 0..<8 {
@@ -106,5 +128,20 @@ struct ReleaseRecordTests {
     #expect(record.isDone("a", hash: "00ff"))
     #expect(!record.isDone("a", hash: "00fe"))
     #expect(!record.isDone("c", hash: "00ff"))
+  }
+
+  /// The record of another step's outputs is that step's, in the order in which the steps were done.
+  @Test func outputsStayWithTheirSteps() throws {
+    var record = ReleaseRecord(runID: "r1")
+    record.entries = [
+      ReleaseRecord.Entry(step: "a", hash: "1", doneAt: 1, outputs: [StepOutput(key: "X", value: "1")]),
+      ReleaseRecord.Entry(step: "b", hash: "1", doneAt: 2),
+      ReleaseRecord.Entry(
+        step: "c", hash: "1", doneAt: 3,
+        outputs: [StepOutput(key: "X", value: "2"), StepOutput(key: "Y", value: " a\nb=%20")]),
+    ]
+    let read = try ReleaseRecord.decode(record.encoded(), runID: "r1")
+    #expect(read.entries.map(\.outputs.count) == [1, 0, 2])
+    #expect(read.outputs == record.outputs && read.outputs.map(\.value) == ["1", "2", " a\nb=%20"])
   }
 }

@@ -8,17 +8,29 @@ import EventLoop
 ///
 /// It keeps the promises of the real store: a store answers in order, and answers nothing while it waits for the lock;
 /// then another one looks. What has been answered is not yet delivered, and the two stores do not know of each other.
+/// The lock names its holder until that one gives it back. What a vanished node ran ends within the takeover delay.
 final class InfrastructureCluster {
   enum Request: Equatable {
     case read
-    case write(ReleaseRecord)
+    /// `removes`: records of steps may go with it.
+    case write(ReleaseRecord, removes: Bool)
     case lock
     case unlock
+  }
+
+  struct Command {
+    var command: StepCommand
+    /// Not so a check from outside.
+    var isLocked: Bool
+    var isStopping = false
   }
 
   struct Node {
     var phase: InfrastructurePhase
     var owner: String
+    let wall: WallClock
+    /// How far its wall clock is off, in milliseconds.
+    let skew: Int
     var requests: [Request] = []
     var looks = 0
     var replies: [InfrastructurePhase.Event] = []
@@ -26,115 +38,174 @@ final class InfrastructureCluster {
     /// The lock was asked for and its answer has not been delivered.
     var awaitsLock = false
     var saidBusy = false
-    var command: Int?
-    var isStopping = false
+    var commands: [Int: Command] = [:]
+    /// Its commands are killed and have ended by then.
+    var killedBy: Int?
     var timer: MonotonicInstant?
+    var seesChanges = false
     var heartbeat: MonotonicInstant?
+    var stepTimers: [Int: MonotonicInstant] = [:]
     var outcomes: [InfrastructurePhase.Outcome] = []
     var hasBegun = false
-    var crashesLeft: Int
+    var hasUndone = false
+    var doubted: Set<String> = []
+    var livesLeft: Int
+  }
+
+  /// What a node that is gone still ran.
+  struct Orphans {
+    var node: Int
+    var steps: Set<Int>
+    /// The lock goes after them; nil: it went before, and this is when they have ended.
+    var endsAt: Int?
   }
 
   let steps: [PhaseStep]
+  let rules: InfrastructureRules
   var random: SeededRandom
   var nodes: [Node] = []
   var record: ReleaseRecord?
   var lockOwner: Int?
-  /// Its node crashed in the middle of a command that still runs.
-  var orphan: (node: Int, step: Int)?
+  var lockName = ""
+  var orphans: Orphans?
   var problems: [String] = []
-  /// Steps that ran to their end, by name, to see that something happened at all.
+  /// Commands that ended well, by word, to see that something happened at all.
   var ran: [String] = []
+  var outcomes: [InfrastructurePhase.Outcome] = []
+  private var wasComplete = false
+  private var storeIsBroken = false
   private var faultsAllowed = true
   private let withFaults: Bool
   private var milliseconds = 0
   private var generation = 0
-  private let wall = WallClock()
 
-  init(seed: UInt64, nodes count: Int, crashes: Int, withFaults: Bool) {
+  init(seed: UInt64, nodes count: Int, lives: Int, withFaults: Bool) {
     random = SeededRandom(seed: seed)
     self.withFaults = withFaults
-    steps = (0..<Int.random(in: 1...4, using: &random)).map {
-      PhaseStep.named("s\($0)", check: $0 == 1, retries: $0 == 2 ? 1 : 0)
-    }
-    for _ in 0..<count { nodes.append(makeNode(crashes: crashes)) }
+    steps = InfrastructureCluster.makeSteps(&random)
+    var rules = InfrastructureRules()
+    rules.parallelism = Int.random(in: 1...3, using: &random)
+    rules.stopsOnFailure = random.once(in: 2)
+    rules.retryAfter = random.once(in: 4) ? nil : .seconds(2)
+    if random.once(in: 4) { rules.maximumWait = .seconds(600) }
+    self.rules = rules
+    for _ in 0..<count { nodes.append(makeNode(lives: lives)) }
   }
 
-  private func makeNode(crashes: Int) -> Node {
+  private static func makeSteps(_ random: inout SeededRandom) -> [PhaseStep] {
+    (0..<Int.random(in: 1...5, using: &random)).map { number in
+      let hasCheck = random.once(in: 3)
+      return PhaseStep.named(
+        "s\(number)", needs: (0..<number).filter { _ in random.once(in: 3) }.map { "s\($0)" },
+        check: hasCheck, rollback: random.once(in: 3), timeout: random.once(in: 4) ? .seconds(30) : nil,
+        retries: random.once(in: 4) ? 1 : 0, recheck: hasCheck && random.once(in: 2),
+        rollbackOnStop: random.once(in: 3), rollbackFailed: random.once(in: 3))
+    }
+  }
+
+  private func makeNode(lives: Int) -> Node {
     generation += 1
-    let wall = wall
+    let wall = WallClock()
     let owner = "node \(generation)"
+    var rules = rules
+    if random.once(in: 8) { (rules.onlyWaits, rules.timeout) = (true, .seconds(20)) }
+    let skew = Int.random(in: -5000...5000, using: &random)
+    wall.now = InfrastructureCluster.wall(milliseconds + skew)
     return Node(
       phase: InfrastructurePhase(
-        runID: RunID(given: "r1", workingDirectory: []), steps: steps, owner: owner, timeout: .seconds(300),
-        maximumWait: random.once(in: 4) ? .seconds(600) : nil, wallClock: { wall.now }),
-      owner: owner, crashesLeft: crashes)
+        runID: RunID(given: "r1", workingDirectory: []), steps: steps, owner: owner, rules: rules,
+        wallClock: { wall.now }),
+      owner: owner, wall: wall, skew: skew, livesLeft: lives)
   }
+
+  private static func wall(_ milliseconds: Int) -> UInt64 { UInt64(100_000 + milliseconds) * 1_000_000 }
 
   // MARK: Playing
 
   /// Plays to the end; false when it does not come.
   func play() -> Bool {
-    for move in 0..<6000 {
-      if move > 400 { faultsAllowed = false }
-      if nodes.allSatisfy({ !$0.outcomes.isEmpty }), orphan == nil { return true }
-      milliseconds += Int.random(in: 0...200, using: &random)
-      wall.now = 1_000 + UInt64(milliseconds)
-      if orphan != nil, random.once(in: 4) {
-        if lockOwner == orphan?.node { lockOwner = nil }
-        orphan = nil
+    for move in 0..<60_000 {
+      if move > 600 { (faultsAllowed, storeIsBroken) = (false, false) }
+      if !problems.isEmpty { return true }
+      if nodes.allSatisfy({ !$0.outcomes.isEmpty }), orphans == nil { return true }
+      passTime(to: milliseconds + Int.random(in: 0...100, using: &random))
+      if let orphans, orphans.endsAt == nil, random.once(in: 4) {
+        if lockOwner == orphans.node { lockOwner = nil }
+        self.orphans = nil
       }
+      if withFaults, faultsAllowed, random.once(in: storeIsBroken ? 40 : 500) { storeIsBroken.toggle() }
       let index = Int.random(in: nodes.indices, using: &random)
       if faultsAllowed, random.once(in: 60) { disturb(index) } else { advance(index) }
     }
     return false
   }
 
+  /// What has to have ended by then ends on the way.
+  private func passTime(to target: Int) {
+    for index in nodes.indices {
+      guard let deadline = nodes[index].killedBy, deadline <= target else { continue }
+      milliseconds = max(milliseconds, deadline)
+      nodes[index].killedBy = nil
+      for step in nodes[index].commands.keys.sorted() { endCommand(index, step) }
+    }
+    if let endsAt = orphans?.endsAt, endsAt <= target { orphans = nil }
+    milliseconds = max(milliseconds, target)
+    for node in nodes { node.wall.now = InfrastructureCluster.wall(milliseconds + node.skew) }
+  }
+
   private func advance(_ index: Int) {
     // A crashed node comes back when the last one of it is quite gone.
-    if orphan?.node == index { return }
+    if orphans?.node == index { return }
     guard nodes[index].hasBegun else {
       nodes[index].hasBegun = true
       return feed(index, .begin)
     }
-    switch Int.random(in: 0..<7, using: &random) {
+    switch Int.random(in: 0..<8, using: &random) {
     case 0, 1: serve(index)
     case 2: lookFromOutside(index)
     case 3: if !nodes[index].replies.isEmpty { deliver(index) }
     case 4: if !nodes[index].lookReplies.isEmpty { feed(index, nodes[index].lookReplies.removeFirst()) }
-    case 5: if nodes[index].command != nil { endCommand(index) }
+    case 5, 6:
+      if let step = nodes[index].commands.keys.sorted().randomElement(using: &random) {
+        endCommand(index, step)
+      }
     default: fireTimer(index)
     }
   }
 
+  private static let refused = InfrastructurePhase.Event.storeFailed(StoreFailure("refused"))
+
   /// The store performs its oldest request.
   private func serve(_ index: Int) {
     guard let request = nodes[index].requests.first else { return }
-    let fails = withFaults && faultsAllowed && random.once(in: 60)
+    let fails = withFaults && faultsAllowed && (storeIsBroken || random.once(in: 100))
     switch request {
     case .lock:
       guard lockOwner == nil else {
         if !nodes[index].saidBusy {
           nodes[index].saidBusy = true
-          nodes[index].replies.append(.lockBusy(holder: "somebody"))
+          nodes[index].replies.append(.lockBusy(holder: lockName))
         }
         return
       }
       nodes[index].requests.removeFirst()
-      if fails { return nodes[index].replies.append(.storeFailed("lock")) }
+      if fails, random.once(in: 4) {
+        return nodes[index].replies.append(.lockFailed(StoreFailure("refused")))
+      }
+      nodes[index].replies.append(.lockHeld(leftBy: lockName))
       lockOwner = index
-      nodes[index].replies.append(.lockHeld)
+      lockName = nodes[index].owner
     case .read:
       nodes[index].requests.removeFirst()
-      nodes[index].replies.append(fails ? .storeFailed("read") : .record(record))
-    case .write(let new):
+      nodes[index].replies.append(fails ? Self.refused : .record(record))
+    case .write(let new, let removes):
       nodes[index].requests.removeFirst()
       // A write that failed may be there nevertheless: the rename was done, the sync was not.
-      if !fails || random.once(in: 2) { store(new, by: index) }
-      nodes[index].replies.append(fails ? .storeFailed("write") : .written)
+      if !fails || random.once(in: 2) { store(new, by: index, removes: removes) }
+      nodes[index].replies.append(fails ? Self.refused : .written)
     case .unlock:
       nodes[index].requests.removeFirst()
-      if lockOwner == index { lockOwner = nil }
+      if lockOwner == index { (lockOwner, lockName) = (nil, "") }
       nodes[index].replies.append(.unlocked)
     }
   }
@@ -142,43 +213,70 @@ final class InfrastructureCluster {
   private func lookFromOutside(_ index: Int) {
     guard nodes[index].looks > 0 else { return }
     nodes[index].looks -= 1
-    let fails = withFaults && faultsAllowed && random.once(in: 10)
-    nodes[index].lookReplies.append(fails ? .storeFailed("look") : .record(record))
+    let fails = withFaults && faultsAllowed && (storeIsBroken || random.once(in: 10))
+    nodes[index].lookReplies.append(fails ? Self.refused : .record(record))
   }
 
   private func deliver(_ index: Int) {
     let reply = nodes[index].replies.removeFirst()
-    if case .lockHeld = reply { nodes[index].awaitsLock = false }
+    switch reply {
+    case .lockHeld, .lockFailed: nodes[index].awaitsLock = false
+    default: break
+    }
     feed(index, reply)
   }
 
-  private func endCommand(_ index: Int) {
-    guard let step = nodes[index].command else { return }
-    let fails = nodes[index].isStopping || (faultsAllowed && random.once(in: 12))
-    nodes[index].command = nil
-    nodes[index].isStopping = false
-    if !fails { ran.append(steps[step].name) }
-    feed(index, .commandEnded(fails ? .failed("exit code 1") : .succeeded))
+  private func endCommand(_ index: Int, _ step: Int) {
+    guard let command = nodes[index].commands.removeValue(forKey: step) else { return }
+    let fails = command.isStopping || (faultsAllowed && random.once(in: 9))
+    if fails, command.command == .check, !command.isStopping { nodes[index].doubted.insert(steps[step].name) }
+    // A check that is stopped for its time counts as failed too.
+    if command.isStopping { nodes[index].doubted.insert(steps[step].name) }
+    if !fails { ran.append("\(word(command.command)) \(steps[step].name)") }
+    let output = StepOutput(key: steps[step].name, value: nodes[index].owner)
+    feed(
+      index,
+      .commandEnded(
+        step: step,
+        fails ? .failed("exit code 1") : .succeeded(outputs: command.command == .main ? [output] : [])))
   }
 
   private func fireTimer(_ index: Int) {
-    let isHeartbeat = random.once(in: 2)
-    let deadline = isHeartbeat ? nodes[index].heartbeat : nodes[index].timer
+    let node = nodes[index]
+    if node.seesChanges, node.timer != nil, random.once(in: 5) {
+      nodes[index].timer = nil
+      nodes[index].seesChanges = false
+      return feed(index, .timer)
+    }
+    let choice = Int.random(in: 0..<3, using: &random)
+    let step = choice == 2 ? node.stepTimers.keys.sorted().randomElement(using: &random) : nil
+    let deadline = step.map { node.stepTimers[$0] } ?? (choice == 0 ? node.heartbeat : node.timer)
     guard let deadline else { return }
     let due = Int(deadline.nanoseconds / 1_000_000) - 1000
     // Time does not jump far while others have something to do.
     if due > milliseconds + 1500, !random.once(in: 8) { return }
-    milliseconds = max(milliseconds, due + 1)
-    wall.now = 1_000 + UInt64(milliseconds)
-    if isHeartbeat { nodes[index].heartbeat = nil } else { nodes[index].timer = nil }
-    feed(index, isHeartbeat ? .heartbeat : .timer)
+    passTime(to: due)
+    // What had to end on the way may have ended this wish.
+    if let step {
+      guard nodes[index].stepTimers[step] == deadline else { return }
+      nodes[index].stepTimers[step] = nil
+      feed(index, .stepTimer(step: step))
+    } else if choice == 0 {
+      guard nodes[index].heartbeat == deadline else { return }
+      nodes[index].heartbeat = nil
+      feed(index, .heartbeat)
+    } else {
+      guard nodes[index].timer == deadline else { return }
+      nodes[index].timer = nil
+      feed(index, .timer)
+    }
   }
 
   private func disturb(_ index: Int) {
-    guard nodes[index].hasBegun, orphan == nil else { return }
+    guard nodes[index].hasBegun, orphans == nil, nodes[index].killedBy == nil else { return }
     switch Int.random(in: 0..<3, using: &random) {
-    case 0: if random.once(in: 4) { feed(index, .interrupt) }
-    case 1: if withFaults, nodes.count == 1, nodes[index].outcomes.isEmpty { loseStore(index) }
+    case 0: if random.once(in: 3) { feed(index, .interrupt) }
+    case 1: if withFaults, nodes[index].outcomes.isEmpty { loseStore(index) }
     default: crash(index)
     }
   }
@@ -188,48 +286,67 @@ final class InfrastructureCluster {
     while !nodes[index].replies.isEmpty { deliver(index) }
     let lost = nodes[index].requests
     nodes[index].requests = []
-    for _ in lost { feed(index, .storeFailed("the store ended")) }
+    nodes[index].awaitsLock = false
+    for request in lost {
+      switch request {
+      case .read, .write: feed(index, Self.refused)
+      case .lock, .unlock: break
+      }
+    }
     if lockOwner == index { lockOwner = nil }
     feed(index, .lockLost)
+    if !nodes[index].commands.isEmpty { nodes[index].killedBy = milliseconds + 2500 }
   }
 
-  /// The node dies, with some of its writes done, and comes back. Its command ends some time later, and only then
-  /// does its lock go.
+  /// The node dies, with some of its writes done, and comes back. What it ran ends some time later: before its lock
+  /// goes, or soon after it.
   private func crash(_ index: Int) {
-    guard nodes[index].crashesLeft > 0, nodes[index].outcomes.isEmpty else { return }
-    for case .write(let new) in nodes[index].requests where lockOwner == index {
+    guard nodes[index].livesLeft > 0, nodes[index].outcomes.isEmpty else { return }
+    for case .write(let new, let removes) in nodes[index].requests where lockOwner == index {
       if random.once(in: 2) { break }
-      store(new, by: index)
+      store(new, by: index, removes: removes)
     }
-    if let step = nodes[index].command {
-      orphan = (index, step)
-    } else if lockOwner == index {
-      lockOwner = nil
+    let running = Set(nodes[index].commands.filter(\.value.isLocked).keys)
+    let lockGoesFirst = random.once(in: 2)
+    if !running.isEmpty {
+      orphans = Orphans(node: index, steps: running, endsAt: lockGoesFirst ? milliseconds + 2500 : nil)
     }
-    nodes[index] = makeNode(crashes: nodes[index].crashesLeft - 1)
+    if lockOwner == index, running.isEmpty || lockGoesFirst { lockOwner = nil }
+    nodes[index] = makeNode(lives: nodes[index].livesLeft - 1)
   }
 
   // MARK: Effects and rules
 
-  private func store(_ new: ReleaseRecord, by index: Int) {
+  private func store(_ new: ReleaseRecord, by index: Int, removes: Bool) {
     if lockOwner != index { problems.append("\(nodes[index].owner) writes without the lock") }
-    for entry in record?.entries ?? [] where !new.entries.contains(entry) {
+    for entry in record?.entries ?? [] where !new.entries.contains(entry) && !removes {
+      guard !nodes[index].doubted.contains(entry.step) else { continue }
       problems.append("\(entry.step) is not recorded done any more")
     }
-    if new.completedAt != nil, !steps.allSatisfy({ new.isDone($0.name, hash: $0.hash) }) {
-      problems.append("complete without all steps")
+    if new.completedAt != nil {
+      wasComplete = true
+      if !steps.allSatisfy({ new.isDone($0.name, hash: $0.hash) }) {
+        problems.append("complete without all steps")
+      }
     }
+    if Set(new.entries.map(\.step)).count != new.entries.count { problems.append("recorded twice") }
     record = new
   }
 
   private func feed(_ index: Int, _ event: InfrastructurePhase.Event) {
-    let now = instant(milliseconds)
     let wasOver = !nodes[index].outcomes.isEmpty
-    let effects = nodes[index].phase.handle(event, at: now)
-    if wasOver, !effects.isEmpty { problems.append("after the end: \(effects)") }
-    for effect in effects {
+    let owner = nodes[index].owner
+    let effects = nodes[index].phase.handle(event, at: instant(milliseconds))
+    if wasOver, effects != [], effects != [.unlock] { problems.append("after the end: \(effects)") }
+    for effect in effects where nodes[index].owner == owner {
       if !nodes[index].outcomes.isEmpty, !wasOver { problems.append("after finished: \(effect)") }
       perform(index, effect)
+    }
+    // One that did not come up ready is started again.
+    if let last = nodes[index].outcomes.last, nodes[index].livesLeft > 0, orphans?.node != index {
+      if case .ready = last { return }
+      if lockOwner == index { lockOwner = nil }
+      nodes[index] = makeNode(lives: nodes[index].livesLeft - 1)
     }
   }
 
@@ -237,9 +354,11 @@ final class InfrastructureCluster {
     switch effect {
     case .read:
       if nodes[index].awaitsLock { nodes[index].looks += 1 } else { nodes[index].requests.append(.read) }
-    case .write(let new): nodes[index].requests.append(.write(new))
+    case .write(let new):
+      nodes[index].requests.append(.write(new, removes: nodes[index].hasUndone || isUndoing(index)))
     case .lock:
       nodes[index].awaitsLock = true
+      nodes[index].saidBusy = false
       nodes[index].requests.append(.lock)
     case .abandonLock:
       // The helper is closed: nothing that is pending is answered, and a lock just taken is released.
@@ -247,44 +366,88 @@ final class InfrastructureCluster {
       nodes[index].replies = []
       nodes[index].lookReplies = []
       nodes[index].looks = 0
+      nodes[index].awaitsLock = false
       if lockOwner == index { lockOwner = nil }
     case .unlock:
-      if nodes[index].command != nil { problems.append("unlock while a command runs") }
+      if !nodes[index].commands.isEmpty { problems.append("unlock while a command runs") }
       nodes[index].looks = 0
       nodes[index].lookReplies = []
       nodes[index].requests.append(.unlock)
-    case .run(let step, _): run(index, step)
-    case .stopCommand, .killCommand:
-      if nodes[index].command == nil { problems.append("stop of a command that does not run") }
-      nodes[index].isStopping = true
-    case .schedule(let deadline): nodes[index].timer = deadline
+    case .run(let step, let command, let outputs): run(index, step, command, outputs)
+    case .stopCommand(let step), .killCommand(let step):
+      if nodes[index].commands[step] == nil { problems.append("stop of a command that does not run") }
+      nodes[index].commands[step]?.isStopping = true
+    case .schedule(let deadline):
+      nodes[index].timer = deadline
+      nodes[index].seesChanges = false
+    case .awaitChange(let deadline):
+      nodes[index].timer = deadline
+      nodes[index].seesChanges = true
     case .unschedule: nodes[index].timer = nil
     case .scheduleHeartbeat(let deadline): nodes[index].heartbeat = deadline
+    case .scheduleStep(let step, let deadline): nodes[index].stepTimers[step] = deadline
+    case .unscheduleStep(let step): nodes[index].stepTimers[step] = nil
     case .finished(let outcome): finished(index, outcome)
-    case .stepBegan, .stepEnded, .waiting, .note: break
+    case .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note: break
     }
   }
 
-  private func run(_ index: Int, _ step: Int) {
+  private func isUndoing(_ index: Int) -> Bool {
+    guard case .undoing = nodes[index].phase.state else { return false }
+    nodes[index].hasUndone = true
+    return true
+  }
+
+  private func run(_ index: Int, _ step: Int, _ command: StepCommand, _ outputs: [StepOutput]) {
     let name = steps[step].name
-    if lockOwner != index { problems.append("\(name) runs without the lock") }
-    if record?.claim?.owner != nodes[index].owner || record?.claim?.step != name {
-      problems.append("\(name) runs without a claim that names it")
+    let what = "\(nodes[index].owner): \(word(command)) \(name)"
+    if nodes[index].commands[step] != nil { problems.append("\(what) beside its own command") }
+    let isVerification = nodes[index].phase.state == .verifying
+    let isLocked = nodes[index].phase.holdsLock
+    nodes[index].commands[step] = Command(command: command, isLocked: isLocked)
+    if !isLocked {
+      if !isVerification { problems.append("\(what) without the lock") }
+      return
     }
-    if nodes.contains(where: { $0.command != nil }) || orphan != nil {
-      problems.append("\(name) runs beside another command")
+    if lockOwner != index { problems.append("\(what) without the lock") }
+    if nodes[index].commands.count > rules.parallelism { problems.append("\(what): too many at once") }
+    for other in nodes.indices where other != index {
+      if nodes[other].commands.contains(where: \.value.isLocked) {
+        problems.append("\(what) beside \(nodes[other].owner)'s commands")
+      }
     }
+    if orphans != nil { problems.append("\(what) beside what a vanished node ran") }
+    if isVerification { return }
+    if record?.claim?.owner != nodes[index].owner { problems.append("\(what) without a claim") }
     if record?.isDone(name, hash: steps[step].hash) == true {
-      problems.append("\(name) runs again though it is recorded done")
+      problems.append("\(what) though recorded done")
     }
-    nodes[index].command = step
-    nodes[index].isStopping = false
+    let needed = record?.entries.filter { steps[step].needs.contains($0.step) }.flatMap(\.outputs) ?? []
+    if !needed.allSatisfy({ outputs.contains($0) }) {
+      problems.append("\(what) without what it needs to know")
+    }
+    let needing = steps.filter { $0.needs.contains(name) }
+    switch command {
+    case .main, .check:
+      if record?.claim?.running.contains(where: { $0.step == name }) != true {
+        problems.append("\(what) without being named in the claim")
+      }
+      for need in steps[step].needs where record?.entries.contains(where: { $0.step == need }) != true {
+        problems.append("\(what) before \(need) is recorded")
+      }
+    case .rollback:
+      for other in needing where record?.isDone(other.name, hash: other.hash) == true {
+        problems.append("\(what) while \(other.name) is recorded done")
+      }
+    }
+    if record?.completedAt != nil { problems.append("\(what) while the record says complete") }
   }
 
   private func finished(_ index: Int, _ outcome: InfrastructurePhase.Outcome) {
-    if nodes[index].command != nil { problems.append("finished while a command runs") }
-    if case .ready = outcome, record?.completedAt == nil { problems.append("ready without readiness") }
+    if !nodes[index].commands.isEmpty { problems.append("finished while a command runs") }
+    if case .ready = outcome, !wasComplete { problems.append("ready without readiness") }
     nodes[index].outcomes.append(outcome)
+    outcomes.append(outcome)
     if nodes[index].outcomes.count > 1 { problems.append("finished twice") }
     // `unlocked` may have been overtaken by a failure of the store; the helper is closed either way.
     if lockOwner == index { lockOwner = nil }

@@ -1,132 +1,36 @@
+import Coordination
 import EventLoop
 import Testing
 
 @testable import Phases
 
-/// One node phase, its effects as words, and a marker in memory.
-final class NodeRig {
-  var phase: NodePhase
-  let steps: [PhaseStep]
-  var marker: Marker?
-  var due: [NodePhase.Effect] = []
-  var trace: [String] = []
-  var timer: MonotonicInstant?
-  var milliseconds = 0
-  /// Steps whose commands fail.
-  var failing: Set<String> = []
-
-  init(
-    _ steps: [PhaseStep] = [.named("static", fatal: false), .named("fonts", fatal: false)],
-    runID: String? = "r1", marker: Marker? = nil, timeout: Duration? = .seconds(60)
-  ) {
-    self.steps = steps
-    self.marker = marker
-    phase = NodePhase(runID: RunID(given: runID, workingDirectory: [47]), steps: steps, timeout: timeout)
-  }
-
-  @discardableResult
-  func send(_ event: NodePhase.Event, after delay: Int = 0) -> [String] {
-    milliseconds += delay
-    let effects = phase.handle(event, at: instant(milliseconds))
-    for effect in effects {
-      switch effect {
-      case .schedule(let deadline): timer = deadline
-      case .unschedule: timer = nil
-      case .read, .write, .lock, .unlock, .run: due.append(effect)
-      case .abandonLock: due.removeAll { $0 == .lock }
-      default: break
-      }
-    }
-    let words = effects.compactMap(describe)
-    trace += words
-    return words
-  }
-
-  @discardableResult
-  func answer() -> [String] {
-    guard !due.isEmpty else { return [] }
-    switch due.removeFirst() {
-    case .read: return send(.marker(marker))
-    case .write(let marker):
-      self.marker = marker
-      return send(.written)
-    case .lock: return send(.lockHeld)
-    case .unlock: return send(.unlocked)
-    case .run(let step, _):
-      return send(.commandEnded(failing.contains(steps[step].name) ? .failed("exit code 1") : .succeeded))
-    default: return []
-    }
-  }
-
-  func answerAll() {
-    while !due.isEmpty { answer() }
-  }
-
-  @discardableResult
-  func answer(until word: String) -> Bool {
-    while trace.last != word {
-      if due.isEmpty { return false }
-      answer()
-    }
-    return true
-  }
-
-  private func describe(_ effect: NodePhase.Effect) -> String? {
-    switch effect {
-    case .read: return "read"
-    case .write(let marker): return "mark [\(marker.failedSteps.joined(separator: " "))]"
-    case .lock: return "lock"
-    case .abandonLock: return "abandon"
-    case .unlock: return "unlock"
-    case .run(let step, let command): return "\(command == .main ? "run" : "check") \(steps[step].name)"
-    case .stopCommand(let step): return "stop \(steps[step].name)"
-    case .killCommand(let step): return "kill \(steps[step].name)"
-    case .stepEnded(let step, _, _, skipped: true): return "skip \(steps[step].name)"
-    case .waiting(let holder): return "wait for \(holder)"
-    case .finished(let outcome): return "finished: \(describe(outcome))"
-    case .schedule, .unschedule, .note, .stepBegan, .stepEnded: return nil
-    }
-  }
-
-  private func describe(_ outcome: NodePhase.Outcome) -> String {
-    switch outcome {
-    case .done(let ran, let failed): return (ran ? "ran" : "done") + failed.map { " !\($0)" }.joined()
-    case .failed(let step, let reason): return "\(step) failed: \(reason)"
-    case .timedOut: return "timed out"
-    case .storeUnusable(let text): return "unusable: \(text)"
-    case .lockLost: return "lock lost"
-    case .interrupted: return "interrupted"
-    }
-  }
-}
-
 @Suite struct NodePhaseTests {
   @Test func looksLocksLooksRunsMarksUnlocks() {
     let rig = NodeRig()
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answerAll()
     #expect(
       rig.trace == [
         "read", "lock", "read", "run static", "run fonts", "mark []", "unlock", "finished: ran",
       ])
-    #expect(rig.timer == nil)
+    #expect(rig.timer == nil && rig.stepTimers.isEmpty)
   }
 
   @Test func withItsMarkerNothingIsLocked() {
     let rig = NodeRig(marker: Marker())
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answerAll()
     #expect(rig.trace == ["read", "finished: done"])
   }
 
   @Test func withoutStepsNothingIsTouched() {
     let rig = NodeRig([])
-    #expect(rig.send(.begin) == ["finished: done"])
+    #expect(rig.send(.begin([])) == ["finished: done"])
   }
 
   @Test func aMarkerThatCameWhileWaitingCounts() {
     let rig = NodeRig()
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answer()
     #expect(rig.send(.lockBusy(holder: "them")) == ["wait for them"])
     rig.marker = Marker()
@@ -138,55 +42,202 @@ final class NodeRig {
     let rig = NodeRig(
       [.named("a", fatal: false), .named("b", fatal: false), .named("c", fatal: false)],
       marker: Marker(failedSteps: ["b", "gone"]))
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answerAll()
     #expect(
       rig.trace == [
-        "read", "lock", "read", "skip a", "run b", "skip c", "mark []", "unlock", "finished: ran",
+        "read", "lock", "read", "skip a", "skip c", "run b", "mark []", "unlock", "finished: ran",
       ])
     #expect(rig.marker == Marker())
   }
 
   @Test func aMarkerWhoseFailedStepsAreGoneIsComplete() {
     let rig = NodeRig(marker: Marker(failedSteps: ["gone"]))
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answerAll()
     #expect(rig.trace == ["read", "finished: done"])
   }
 
   @Test func underADevelopmentIDMarkersSayNothing() {
     let rig = NodeRig(runID: nil, marker: Marker(failedSteps: ["fonts"]))
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answerAll()
-    #expect(rig.trace.filter { $0.hasPrefix("run") } == ["run static", "run fonts"])
+    #expect(rig.commands == ["run static", "run fonts"])
   }
+
+  // MARK: Failure
 
   @Test(arguments: [false, true]) func aFailure(isFatal: Bool) {
     let rig = NodeRig([.named("static", fatal: isFatal), .named("fonts", fatal: false)])
-    rig.failing = ["static"]
-    rig.send(.begin)
+    rig.failing = ["run static"]
+    rig.send(.begin([]))
     rig.answerAll()
     if isFatal {
       #expect(rig.trace.suffix(3) == ["run static", "unlock", "finished: static failed: exit code 1"])
       #expect(rig.marker == nil)
+      #expect(rig.ends == ["static failed: exit code 1", "fonts not started: step static failed"])
     } else {
       #expect(
         rig.trace.suffix(5) == [
           "run static", "run fonts", "mark [static]", "unlock", "finished: ran !static",
         ])
+      #expect(rig.notes == ["node step static failed and is skipped (not fatal): exit code 1"])
     }
   }
 
-  @Test func markerSurvivesItsText() {
-    let marker = Marker(failedSteps: ["collect static", "b"])
-    #expect(Marker(decoding: marker.encoded()) == marker)
-    #expect(Marker(decoding: Array("2024-01-01 done\nfailed x\n".utf8)).failedSteps == ["x"])
-    #expect(Marker(decoding: []) == Marker())
+  /// The next start tries what failed, and what could not be done without it, and nothing else.
+  @Test func whatFailedAndWhatNeededItIsTriedAgain() {
+    let steps: [PhaseStep] = [
+      .named("a\nb", fatal: false), .named("c", needs: ["a\nb"], fatal: false),
+      .named("d", needs: ["c"], fatal: false), .named("e", fatal: false),
+    ]
+    let rig = NodeRig(steps)
+    rig.failing = ["run a\nb"]
+    rig.send(.begin([]))
+    rig.answerAll()
+    #expect(rig.outcome == .done(ran: true, failedSteps: ["a\nb", "c", "d"]))
+    #expect(
+      rig.ends == [
+        "a\nb failed: exit code 1", "c not started: needs a\nb", "d not started: needs c", "e done",
+      ])
+    let again = NodeRig(steps, marker: rig.marker.map { Marker(decoding: $0.encoded()) })
+    again.send(.begin([]))
+    again.answerAll()
+    #expect(again.commands == ["run a\nb", "run c", "run d"])
+    #expect(again.outcome == .done(ran: true, failedSteps: []) && again.marker == Marker())
   }
+
+  @Test(arguments: [true, false]) func aFatalFailureTakesBack(fails: Bool) {
+    let rig = NodeRig([
+      .named("a", rollback: true, fatal: false), .named("b", rollback: true),
+      .named("c", needs: ["b"], rollback: true, rollbackFailed: true),
+    ])
+    rig.failing = fails ? ["run c", "rollback b"] : ["run c"]
+    rig.send(.begin([]))
+    rig.answerAll()
+    #expect(
+      rig.commands == ["run a", "run b", "run c", "rollback c", "rollback b", "rollback a"])
+    #expect(rig.outcome == .failed(step: "c", reason: "exit code 1"))
+    #expect(rig.marker == nil && rig.problems.isEmpty)
+    #expect(rig.ends.suffix(2) == [fails ? "b not undone: exit code 1" : "b undone", "a undone"])
+  }
+
+  @Test(arguments: [true, false]) func aStopTakesBackWhatSaysSo(says: Bool) {
+    let rig = NodeRig([
+      .named("a", rollback: true, rollbackOnStop: says), .named("b", rollback: true), .named("c"),
+    ])
+    rig.send(.begin([]))
+    rig.answer(until: "run c")
+    #expect(rig.send(.interrupt) == ["stop c"])
+    rig.end("c")
+    rig.answerAll()
+    #expect(rig.commands.dropFirst(3) == (says ? ["rollback a"] : []))
+    #expect(rig.outcome == .interrupted && rig.marker == nil)
+  }
+
+  @Test func aStopWhileTakingBackLeavesOutTheRest() {
+    let rig = NodeRig([
+      .named("a", rollback: true, rollbackOnStop: true), .named("b", rollback: true),
+      .named("c", rollback: true), .named("d"),
+    ])
+    rig.failing = ["run d"]
+    rig.send(.begin([]))
+    rig.answer(until: "rollback c")
+    #expect(rig.send(.interrupt) == [])
+    rig.answerAll()
+    #expect(rig.commands.suffix(2) == ["rollback c", "rollback a"])
+    #expect(rig.outcome == .failed(step: "d", reason: "exit code 1"))
+  }
+
+  // MARK: Outputs
+
+  @Test func outputsOfBothPhasesAreGivenOn() {
+    let before = [StepOutput(key: "DB", value: "x")]
+    let own = [StepOutput(key: "HASH", value: "y")]
+    let rig = NodeRig([
+      .named("static", check: true, fatal: false), .named("fonts", fatal: false),
+    ])
+    rig.outputs = ["static": own]
+    rig.send(.begin(before))
+    rig.answerAll()
+    #expect(
+      rig.environment == ["run static": before, "check static": before, "run fonts": before + own])
+  }
+
+  // MARK: recheck: on_start
+
+  static let rechecked: [PhaseStep] = [
+    .named("a", check: true, fatal: false, recheck: true), .named("b", check: true, fatal: false),
+    .named("c", check: true, fatal: false, recheck: true),
+  ]
+
+  @Test func checksThatPassNeedNoLock() {
+    let rig = NodeRig(Self.rechecked, marker: Marker())
+    rig.send(.begin([StepOutput(key: "K", value: "v")]))
+    rig.answerAll()
+    #expect(rig.trace == ["read", "check a", "check c", "finished: done"])
+    #expect(rig.environment["check a"] == [StepOutput(key: "K", value: "v")])
+  }
+
+  @Test func aStepWhoseCheckFailsRunsAloneAgain() {
+    let rig = NodeRig(Self.rechecked, marker: Marker())
+    rig.failing = ["check a"]
+    rig.send(.begin([]))
+    rig.answer(until: "lock")
+    rig.failing = []
+    rig.answerAll()
+    #expect(rig.commands == ["check a", "check c", "run a", "check a"])
+    #expect(rig.outcome == .done(ran: true, failedSteps: []))
+    #expect(
+      rig.notes == ["node step a is covered by the marker, but its check failed: exit code 1"]
+        || rig.notes == ["node step a is covered by the marker, but exit code 1"])
+  }
+
+  @Test func whatIsToBeTriedAgainDoesNotHideTheRecheck() {
+    let rig = NodeRig(Self.rechecked, marker: Marker(failedSteps: ["a"]))
+    rig.failing = ["check c"]
+    rig.send(.begin([]))
+    rig.answer(until: "lock")
+    rig.failing = []
+    rig.answerAll()
+    #expect(rig.commands == ["check c", "run a", "check a", "run c", "check c"])
+    let fine = NodeRig(Self.rechecked, marker: Marker(failedSteps: ["a"]))
+    fine.send(.begin([]))
+    fine.answerAll()
+    #expect(fine.commands == ["check c", "run a", "check a"])
+  }
+
+  @Test func aStepThatStaysBrokenIsInTheMarker() {
+    let rig = NodeRig(Self.rechecked, marker: Marker())
+    rig.failing = ["check a"]
+    rig.send(.begin([]))
+    rig.answerAll()
+    #expect(rig.outcome == .done(ran: true, failedSteps: ["a"]) && rig.marker == Marker(failedSteps: ["a"]))
+  }
+
+  @Test func aStopEndsTheCheckFirst() {
+    let rig = NodeRig(Self.rechecked, marker: Marker())
+    rig.send(.begin([]))
+    rig.answer()
+    #expect(rig.send(.interrupt) == ["stop a"])
+    #expect(rig.end("a") == ["finished: interrupted"])
+  }
+
+  @Test func aRecheckThatTakesTooLongCountsAsFailed() {
+    let steps = [PhaseStep.named("a", check: true, timeout: .seconds(3), recheck: true)]
+    let rig = NodeRig(steps, marker: Marker())
+    rig.send(.begin([]))
+    rig.answer()
+    #expect(rig.stepTimers == [0: instant(3000)])
+    #expect(rig.send(.stepTimer(step: 0), after: 3000) == ["stop a"])
+    #expect(rig.end("a") == ["lock"])
+  }
+
+  // MARK: Waiting
 
   @Test func waitingSaysSoEveryFiveSecondsAndEnds() {
     let rig = NodeRig(timeout: .seconds(12))
-    rig.send(.begin)
+    rig.send(.begin([]))
     rig.answer()
     rig.send(.lockBusy(holder: "them"))
     #expect(rig.timer == instant(5000))
@@ -194,110 +245,181 @@ final class NodeRig {
     #expect(rig.send(.timer, after: 5000) == ["wait for them"])
     #expect(rig.timer == instant(12_000))
     #expect(rig.send(.timer, after: 2000) == ["abandon", "finished: timed out"])
+    #expect(
+      rig.outcome
+        == .timedOut("waited 12s for the node lock of run ID r1 (node.marker_dir), held by them"))
     #expect(rig.timer == nil)
   }
 
-  static func rig(_ stage: String) -> NodeRig {
-    let rig = NodeRig([.named("static", timeout: .seconds(60), retries: 1, fatal: false)])
-    if stage == "idle" { return rig }
-    rig.send(.begin)
-    switch stage {
-    case "lookingBefore": break
-    case "locking": rig.answer()
-    case "waiting":
-      rig.answer()
-      rig.send(.lockBusy(holder: "them"))
-    case "lookingInside":
-      rig.answer()
-      rig.answer()
-    case "marking": rig.answer(until: "mark []")
-    case "unlocking": rig.answer(until: "unlock")
-    case "finished": rig.answerAll()
-    default:
-      rig.answer(until: "run static")
-      if stage == "timingOut" { rig.send(.timer, after: 60_000) }
-      if stage == "killing" { rig.send(.storeFailed("first")) }
-      if stage == "retrying" {
-        rig.due = []
-        rig.send(.commandEnded(.failed("exit code 1")))
-      }
+  @Test func withoutTimeThereIsOneTry() {
+    let rig = NodeRig(timeout: .zero)
+    rig.send(.begin([]))
+    rig.answer()
+    #expect(rig.send(.lockBusy(holder: "")) == ["abandon", "finished: timed out"])
+  }
+
+  @Test(arguments: [Duration.zero, .seconds(3)])
+  func afterAHolderVanishedItsCommandHasTimeToEnd(delay: Duration) {
+    let rig = NodeRig(takeoverDelay: delay)
+    rig.send(.begin([]))
+    rig.answer()
+    rig.due = []
+    #expect(rig.send(.lockHeld(leftBy: "node 7")) == (delay == .zero ? ["read"] : []))
+    if delay > .zero {
+      #expect(rig.timer == instant(3000))
+      #expect(rig.notes.last?.hasPrefix("node 7 held the node lock and vanished: waiting 3s") == true)
+      #expect(rig.send(.timer, after: 3000) == ["read"])
     }
-    return rig
+    rig.answerAll()
+    #expect(rig.outcome == .done(ran: true, failedSteps: []))
+  }
+
+  @Test func aWaiterWhoseHelperEndsAsksAgainFiveTimes() {
+    let rig = NodeRig()
+    rig.send(.begin([]))
+    rig.answer()
+    for _ in 1...4 {
+      rig.send(.lockBusy(holder: "them"))
+      #expect(rig.send(.lockLost) == ["abandon"])
+      #expect(rig.send(.lockLost) == [])
+      #expect(rig.send(.timer, after: 1000) == ["lock"])
+    }
+    #expect(
+      rig.send(.lockLost) == [
+        "abandon",
+        "finished: unusable: the process that waits for the node lock has ended 5 times: is it being killed?",
+      ])
+  }
+
+  // MARK: Faults in every state
+
+  enum Stage: String, CaseIterable, CustomTestStringConvertible {
+    case idle, lookingBefore, verifying, locking, waiting, pausing, takingOver, lookingInside
+    case running, timingOut, retrying, rollingBack, marking, killing, unlocking, finished
+
+    var testDescription: String { rawValue }
+
+    func rig() -> NodeRig {
+      let rig = NodeRig([
+        .named("static", check: true, rollback: true, timeout: .seconds(60), retries: 1, recheck: true),
+        .named("fonts"),
+      ])
+      if self == .idle { return rig }
+      if self == .verifying { rig.marker = Marker() }
+      rig.send(.begin([]))
+      if self == .lookingBefore { return rig }
+      rig.answer()
+      switch self {
+      case .idle, .lookingBefore, .verifying, .locking: break
+      case .waiting: rig.send(.lockBusy(holder: "them"))
+      case .pausing: rig.send(.lockLost)
+      case .takingOver:
+        rig.due = []
+        rig.send(.lockHeld(leftBy: "them"))
+      case .lookingInside: rig.answer()
+      case .marking: rig.answer(until: "mark []")
+      case .unlocking: rig.answer(until: "unlock")
+      case .finished: rig.answerAll()
+      case .rollingBack:
+        rig.failing = ["run fonts"]
+        rig.answer(until: "rollback static")
+      case .running, .timingOut, .retrying, .killing:
+        rig.answer(until: "run static")
+        if self == .timingOut { rig.send(.stepTimer(step: 0), after: 60_000) }
+        if self == .killing { rig.send(.lockLost) }
+        if self == .retrying { rig.end("static", .failed("exit code 1")) }
+      }
+      return rig
+    }
   }
 
   struct Row: CustomTestStringConvertible, Sendable {
-    var stage: String
+    var stage: Stage
     var event: NodePhase.Event
     var words: [String]
+    /// After everything is answered and time has passed.
+    var end: String?
     var testDescription: String { "\(stage): \(event)" }
 
-    /// `words`: at once, and after everything is answered.
-    init(_ stage: String, _ event: NodePhase.Event, _ words: String...) {
+    init(_ stage: Stage, _ event: NodePhase.Event, _ words: [String] = [], then end: String? = nil) {
       self.stage = stage
       self.event = event
       self.words = words
+      self.end = end
     }
   }
 
+  static let disk = NodePhase.Event.storeFailed(StoreFailure("disk"))
   static let faults: [Row] = [
-    Row("idle", .interrupt, "abandon", "finished: interrupted"),
-    Row("lookingBefore", .interrupt, "abandon", "finished: interrupted"),
-    Row("locking", .interrupt, "abandon", "finished: interrupted"),
-    Row("waiting", .interrupt, "abandon", "finished: interrupted"),
-    Row("lookingInside", .interrupt, "unlock", "finished: interrupted"),
-    Row("running", .interrupt, "stop static", "unlock", "finished: interrupted"),
-    Row("timingOut", .interrupt, "unlock", "finished: interrupted"),
-    Row("retrying", .interrupt, "unlock", "finished: interrupted"),
-    Row("marking", .interrupt, "unlock", "finished: ran"),
-    Row("killing", .interrupt, "unlock", "finished: unusable: first"),
-    Row("unlocking", .interrupt, "finished: ran"),
-    Row("finished", .interrupt),
-    Row("lookingBefore", .storeFailed("disk"), "abandon", "finished: unusable: disk"),
-    Row("locking", .storeFailed("disk"), "abandon", "finished: unusable: disk"),
-    Row("waiting", .storeFailed("disk"), "abandon", "finished: unusable: disk"),
-    Row("lookingInside", .storeFailed("disk"), "unlock", "finished: unusable: disk"),
-    Row("running", .storeFailed("disk"), "kill static", "unlock", "finished: unusable: disk"),
-    Row("timingOut", .storeFailed("disk"), "kill static", "unlock", "finished: unusable: disk"),
-    Row("retrying", .storeFailed("disk"), "unlock", "finished: unusable: disk"),
-    Row("marking", .storeFailed("disk"), "unlock", "finished: unusable: disk"),
-    Row("killing", .storeFailed("disk"), "unlock", "finished: unusable: first"),
-    Row("unlocking", .storeFailed("disk"), "finished: ran"),
-    Row("finished", .storeFailed("disk")),
-    Row("idle", .lockLost),
-    Row("locking", .lockLost, "finished: lock lost"),
-    Row("waiting", .lockLost, "finished: lock lost"),
-    Row("lookingInside", .lockLost, "finished: lock lost"),
-    Row("running", .lockLost, "kill static", "finished: lock lost"),
-    Row("timingOut", .lockLost, "kill static", "finished: lock lost"),
-    Row("retrying", .lockLost, "finished: lock lost"),
-    Row("marking", .lockLost, "finished: lock lost"),
-    Row("killing", .lockLost, "finished: unusable: first"),
-    Row("unlocking", .lockLost, "finished: ran"),
-    Row("finished", .lockLost),
+    Row(.idle, .interrupt, ["abandon", "finished: interrupted"]),
+    Row(.lookingBefore, .interrupt, ["abandon", "finished: interrupted"]),
+    Row(.locking, .interrupt, ["abandon", "finished: interrupted"]),
+    Row(.waiting, .interrupt, ["abandon", "finished: interrupted"]),
+    Row(.pausing, .interrupt, ["abandon", "finished: interrupted"]),
+    Row(.verifying, .interrupt, ["stop static"], then: "interrupted"),
+    Row(.takingOver, .interrupt, then: "interrupted"),
+    Row(.lookingInside, .interrupt, ["unlock"], then: "interrupted"),
+    Row(.running, .interrupt, ["stop static"], then: "interrupted"),
+    Row(.timingOut, .interrupt, then: "interrupted"),
+    Row(.retrying, .interrupt, ["unlock"], then: "interrupted"),
+    Row(.rollingBack, .interrupt, then: "fonts failed: exit code 1"),
+    Row(.marking, .interrupt, then: "ran"),
+    Row(.killing, .interrupt, then: "lock lost"),
+    Row(.unlocking, .interrupt, then: "ran"),
+    Row(.finished, .interrupt),
+    Row(.lookingBefore, disk, ["abandon", "finished: unusable: disk"]),
+    Row(.lookingInside, disk, ["unlock"], then: "unusable: disk"),
+    Row(.marking, disk, ["unlock"], then: "unusable: disk"),
+    // Nothing was asked of the store: what it says is not about us.
+    Row(.verifying, disk, then: "done"), Row(.locking, disk, then: "ran"), Row(.waiting, disk, then: "ran"),
+    Row(.pausing, disk, then: "ran"), Row(.takingOver, disk, then: "ran"), Row(.running, disk, then: "ran"),
+    Row(.timingOut, disk, then: "ran"), Row(.retrying, disk, then: "ran"),
+    Row(.rollingBack, disk, then: "fonts failed: exit code 1"),
+    Row(.killing, disk, then: "lock lost"), Row(.unlocking, disk, then: "ran"), Row(.finished, disk),
+    Row(.idle, .lockLost),
+    Row(.lookingBefore, .lockLost, then: "ran"), Row(.verifying, .lockLost, then: "done"),
+    Row(.locking, .lockLost, ["abandon"], then: "ran"), Row(.waiting, .lockLost, ["abandon"], then: "ran"),
+    Row(.pausing, .lockLost, then: "ran"),
+    Row(.takingOver, .lockLost, ["finished: lock lost"]),
+    Row(.lookingInside, .lockLost, ["finished: lock lost"]),
+    Row(.running, .lockLost, ["kill static"], then: "lock lost"),
+    Row(.timingOut, .lockLost, ["kill static"], then: "lock lost"),
+    Row(.retrying, .lockLost, ["finished: lock lost"]),
+    Row(.rollingBack, .lockLost, ["kill static"], then: "lock lost"),
+    Row(.marking, .lockLost, ["finished: lock lost"]),
+    Row(.killing, .lockLost, then: "lock lost"),
+    Row(.unlocking, .lockLost, ["finished: ran"]),
+    Row(.finished, .lockLost),
+    Row(.locking, .lockFailed(StoreFailure("none")), ["abandon", "finished: unusable: none"]),
+    Row(.waiting, .lockFailed(StoreFailure("none")), ["abandon", "finished: unusable: none"]),
+    Row(.running, .lockFailed(StoreFailure("none")), then: "ran"),
   ]
 
   @Test(arguments: faults) func fault(_ row: Row) {
-    let rig = NodePhaseTests.rig(row.stage)
-    let before = rig.trace.count
-    if case .interrupt = row.event {
-    } else {
-      // The store does not answer what it failed at; a command still ends.
-      rig.due.removeAll { if case .run = $0 { false } else { true } }
+    let rig = row.stage.rig()
+    // What the fault is about is not answered any more.
+    rig.due.removeAll { request in
+      switch (row.event, request) {
+      case (.storeFailed, .read), (.storeFailed, .write): true
+      case (.lockLost, .lock), (.lockLost, .write), (.lockLost, .unlock), (.lockFailed, .lock): true
+      default: false
+      }
     }
-    rig.send(row.event)
-    if row.stage == "idle", row.words.isEmpty {
+    #expect(rig.send(row.event) == row.words)
+    if row.stage == .idle, row.words.isEmpty {
       #expect(rig.trace.isEmpty)
       return
     }
-    rig.answerAll()
-    #expect(Array(rig.trace.dropFirst(before)) == row.words)
+    #expect(rig.play(), "\(rig.trace)")
+    if let end = row.end { #expect(rig.trace.last == "finished: \(end)") }
     #expect(rig.trace.filter { $0.hasPrefix("finished") }.count == 1)
-    #expect(rig.phase.isFinished && rig.timer == nil)
+    #expect(rig.phase.isFinished && rig.timer == nil && rig.stepTimers.isEmpty)
     for late: NodePhase.Event in [
-      .begin, .marker(nil), .storeFailed("late"), .lockBusy(holder: "x"), .lockLost, .written, .unlocked,
-      .commandEnded(.succeeded), .timer, .interrupt,
+      .begin([]), .marker(nil), Self.disk, .lockBusy(holder: "x"), .lockLost, .written, .unlocked,
+      .commandEnded(step: 0, .succeeded()), .timer, .stepTimer(step: 0), .interrupt,
     ] {
       #expect(rig.send(late) == [], "\(late)")
     }
+    #expect(rig.problems == [])
   }
 }
