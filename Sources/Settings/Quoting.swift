@@ -87,7 +87,7 @@ private func endsInHTTP(_ bytes: [UInt8]) -> Bool {
 /// The candidate that a typing error most likely meant, if one is near enough.
 ///
 /// Near means few edits (a letter added, dropped, replaced, or two swapped): at most a third of the word, at
-/// most three.
+/// most three. Else a word that the other one begins with: `marker_directory` for `marker_dir`.
 func nearest(to word: String, among candidates: [String]) -> String? {
   let letters = Array(word.utf8)
   guard !letters.isEmpty, letters.count <= 64 else { return nil }
@@ -99,7 +99,10 @@ func nearest(to word: String, among candidates: [String]) -> String? {
     let distance = editDistance(letters, other)
     if distance <= bound, distance < (best?.distance ?? .max) { best = (candidate, distance) }
   }
-  return best?.word
+  if let best { return best.word }
+  return candidates.first { candidate in
+    min(letters.count, candidate.utf8.count) >= 4 && (candidate.hasPrefix(word) || word.hasPrefix(candidate))
+  }
 }
 
 /// Optimal string alignment distance: edits and swaps of neighbours count one each.

@@ -191,6 +191,7 @@ struct Resolver {
     if let near = nearest(to: key.lowercased(), among: schema.children.keys.sorted()) {
       return "did you mean \(near)?"
     }
+    if let advice = ForeignKeys.advice(on: key, keys: schema.children.keys) { return advice }
     // Right name, wrong place: `listen` at the top is `health.listen`.
     if let place = KeyTable.keys.first(where: { row in
       row.availability == .now && row.hasFixedPath && row.path.hasSuffix(".\(key)")

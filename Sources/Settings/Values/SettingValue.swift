@@ -78,7 +78,8 @@ extension ValueType {
       let near = nearest(to: text.lowercased(), among: words + later.keys.sorted())
       let expected =
         words.count == 1 ? "is not \(words[0])" : "is not one of \(words.joined(separator: ", "))"
-      throw ValueProblem("\(quoted(text)) \(expected)", near.map { "did you mean \($0)?" })
+      let meant = near ?? (text == "unless-stopped" && words.contains("always") ? "always" : nil)
+      throw ValueProblem("\(quoted(text)) \(expected)", meant.map { "did you mean \($0)?" })
     case .signal: return .signal(try SignalName.parseForSending(text))
     case .listenAddress: return .listenAddress(try ListenAddress(settingsText: text))
     case .httpTarget: return .httpTarget(try HTTPTarget(settingsText: text))
