@@ -21,7 +21,7 @@ declare -A about=(
   [format]="swift format, strictly"
   [shell]="shellcheck of every shell script"
   [imports]="the order of the modules"
-  [checks]="the checks themselves, on planted mistakes"
+  [checks]="the checks themselves, on planted mistakes; the settings' schema"
   [release]="the release build, PID 1 without shared objects"
   [test]="the tests, end to end ones against the release build"
   [try]="the example site: started, used, stopped"
@@ -62,6 +62,7 @@ stage_imports() {
 
 stage_checks() {
   Tests/Checks/self-test.sh
+  Tests/Checks/settings-schema.sh
 }
 
 stage_release() {
@@ -114,10 +115,11 @@ run_tests() {
 # --- Running them.
 
 # What the stages call, beyond Swift and what every Debian has: the linker's and the build's own needs, the tools
-# that tests compare with (tini, dumb-init, catatonit) or use (procps, util-linux: unshare, setpriv).
+# that tests compare with (tini, dumb-init, catatonit) or use (procps, util-linux: unshare, setpriv; Python's
+# jsonschema).
 install_missing() {
   deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev shellcheck curl procps util-linux tini dumb-init catatonit \
-    openssl
+    openssl python3-jsonschema python3-yaml
 }
 
 list_stages() {

@@ -32,6 +32,8 @@ struct SettingsCommand: ParsableCommand {
       switch option.load() {
       case .failure(let findings):
         for finding in findings { print(finding) }
+        let errors = findings.filter { $0.severity == .error }.count
+        print(errors == 1 ? "1 error" : "\(errors) errors")
         throw ArgumentParser.ExitCode(ExitCode.configuration)
       case .settings(let settings, let notes):
         for finding in notes { print(finding) }

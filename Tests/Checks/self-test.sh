@@ -139,6 +139,24 @@ expect_finding "a search path" '/planted' "$checks/static-binary.sh" "$work/sear
 expect_finding "a file that is no program" 'cannot be read' "$checks/static-binary.sh" "$work/main.c"
 expect_finding "no file" 'cannot be read' "$checks/static-binary.sh" "$work/absent"
 
+# --- settings-schema.sh: copies of the schema with what it is for taken out.
+
+schema=$root/Config/supervisor.schema.json
+# alter SED TEXT: with this edit of the schema, the check must say TEXT.
+alter() {
+  sed -e "$1" "$schema" >"$work/schema.json"
+  if cmp -s -- "$schema" "$work/schema.json"; then
+    complain "the edit '$1' changes nothing in the schema"
+  fi
+  expect_finding "the schema after '$1'" "$2" "$checks/settings-schema.sh" "$work/schema.json"
+}
+
+expect_pass "the schema" "$checks/settings-schema.sh"
+alter 's/"additionalProperties": false/"additionalProperties": true/' 'typing-errors.yml is accepted'
+alter 's/"const": "unlimited"/"const": "endless"/' 'everything.yml is refused: $.app.limits'
+alter 's/"maximum": 64/"maximum": 1/' 'graph.yml is refused: $.infrastructure.parallelism'
+alter 's/"type": "integer"/"type": "whole"/' 'SchemaError'
+
 if ((failures)); then
   echo "self-test: $failures of the expectations above failed" >&2
   exit 1

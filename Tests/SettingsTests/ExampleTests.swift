@@ -6,7 +6,10 @@ import Testing
   /// The repository, seen from this file.
   private static let root = #filePath.split(separator: "/").dropLast(3).map { "/\($0)" }.joined()
 
-  @Test(arguments: ["Config/supervisor.yml", "Config/examples/services.yml", "Config/examples/steps.yml"])
+  @Test(arguments: [
+    "Config/supervisor.yml", "Config/examples/services.yml", "Config/examples/steps.yml",
+    "Config/examples/graph.yml",
+  ])
   func examplesAreValid(_ path: String) throws {
     let outcome = SettingsLoader.load(
       path: "\(Self.root)/\(path)", environment: { $0 == "RELEASE_ID" ? "v7" : nil })
