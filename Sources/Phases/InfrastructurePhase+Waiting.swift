@@ -125,7 +125,7 @@ extension InfrastructurePhase {
   /// A development run ID is the same for every release, so only what was set while we waited counts.
   func isReady(_ found: ReleaseRecord?) -> Bool {
     guard let found, let completedAt = found.completedAt else { return false }
-    if runID.isDevelopment { return state != .looking && completedAt != completedBefore }
+    if runID.isDevelopment, state == .looking || completedAt == completedBefore { return false }
     if rules.onlyWaits { return true }
     // Steps that were added or changed since are not covered by it; nor is anything by a word without a ledger.
     return steps.allSatisfy { found.isDone($0.name, hash: $0.hash) }
