@@ -74,6 +74,10 @@ final class LifecycleWorld {
   var marker: Marker?
   /// What the store says instead of an answer, by `read`, `write`, `lock` and `unlock`.
   var storeFaults: [String: String] = [:]
+  /// How waits end, soon after they begin; those without an entry go on.
+  var waitOutcomes: [WaitID: WaitOutcome] = [:]
+  /// Another node is the primary.
+  var leaderIsTaken = false
   /// Another node has the infrastructure lock, and keeps it.
   var lockIsTaken = false
 
@@ -317,6 +321,15 @@ final class LifecycleWorld {
     case .signalStrays(let id, let pids, let signals):
       say("strays \(lifecycle.name(of: id)) \(signals.map(\.description).joined(separator: " "))")
       for pid in pids { for signal in signals { deliver(signal, to: pid) } }
+    case .wait(let id):
+      say("wait \(id)")
+      if let outcome = waitOutcomes[id] { at(10, .event(.waited(id, outcome))) }
+    case .cancelWait(let id): say("cancel wait \(id)")
+    case .leader(.lock):
+      at(1, .event(.leader(leaderIsTaken ? .lockBusy(holder: "them") : .lockHeld(leftBy: ""))))
+    case .leader(.release): say("release leader lock")
+    case .leader: break
+    case .role(let role): say("role \(role.rawValue)")
     case .forward(let signal): say("forward \(signal)")
     case .schedule(let name, let deadline): set(.lifecycle(name), deadline)
     case .unschedule(let name): set(.lifecycle(name), nil)
@@ -360,7 +373,10 @@ final class LifecycleWorld {
   private func perform(_ effect: InfrastructurePhase.Effect) {
     switch effect {
     case .read:
-      at(1, .event(.infrastructure(storeFaults["read"].map { .storeFailed(StoreFailure($0)) } ?? .record(record))))
+      at(
+        1,
+        .event(.infrastructure(storeFaults["read"].map { .storeFailed(StoreFailure($0)) } ?? .record(record)))
+      )
     case .write(let new):
       if storeFaults["write"] == nil { record = new }
       at(1, .event(.infrastructure(storeFaults["write"].map { .storeFailed(StoreFailure($0)) } ?? .written)))
@@ -369,7 +385,11 @@ final class LifecycleWorld {
         at(1, .event(.infrastructure(.lockBusy(holder: "them"))))
       } else {
         say("lock")
-        at(1, .event(.infrastructure(storeFaults["lock"].map { .lockFailed(StoreFailure($0)) } ?? .lockHeld(leftBy: ""))))
+        at(
+          1,
+          .event(
+            .infrastructure(
+              storeFaults["lock"].map { .lockFailed(StoreFailure($0)) } ?? .lockHeld(leftBy: ""))))
       }
     case .unlock:
       say("unlock")
@@ -389,7 +409,8 @@ final class LifecycleWorld {
 
   private func perform(_ effect: NodePhase.Effect) {
     switch effect {
-    case .read: at(1, .event(.node(storeFaults["marker"].map { .storeFailed(StoreFailure($0)) } ?? .marker(marker))))
+    case .read:
+      at(1, .event(.node(storeFaults["marker"].map { .storeFailed(StoreFailure($0)) } ?? .marker(marker))))
     case .write(let new):
       marker = new
       at(1, .event(.node(.written)))

@@ -19,7 +19,8 @@ import Testing
       command: [], environment: ProcessEnvironment(), directory: "/", handsTerminalOver: false,
       hasTerminal: false, hostName: "node")
     var planner = Planner(
-      settings: settings, context: context, users: UserDatabase(passwd: "", group: ""), runDirectory: "/run")
+      settings: settings, context: context, users: UserDatabase(passwd: "", group: ""), runDirectory: "/run",
+      stateDirectory: "/var")
     let (plan, _) = planner.make()
     #expect(planner.problems.isEmpty)
     #expect(plan.services.map(\.check) == [plan.app.check])

@@ -75,7 +75,7 @@ final class NodeRig {
     case .finished(let outcome):
       if !running.isEmpty { problems.append("finished while a command runs") }
       self.outcome = outcome
-    case .stepBegan, .rollbackBegan, .waiting: break
+    case .stepBegan, .rollbackBegan, .waiting, .awaitRelease: break
     }
   }
 
@@ -158,6 +158,7 @@ final class NodeRig {
     case .killCommand(let step): return "kill \(steps[step].name)"
     case .stepEnded(let step, .skipped, _): return "skip \(steps[step].name)"
     case .waiting(let holder): return "wait for \(holder)"
+    case .awaitRelease: return "await release"
     case .finished(let outcome): return "finished: \(describe(outcome))"
     case .schedule, .unschedule, .scheduleStep, .unscheduleStep, .note, .stepBegan, .rollbackBegan,
       .stepEnded:

@@ -143,6 +143,8 @@ extension KernelSuite {
     private final class Contender {
       var busy: [String] = []
       var answers: [FileFailure?] = []
+      /// What the lock file still said when the lock was got.
+      var left: [String] = []
       var losses = 0
     }
 
@@ -151,7 +153,14 @@ extension KernelSuite {
       helper.onLost = { contender.losses += 1 }
       helper.lock(
         path("lock"), owner: owner, busy: { contender.busy.append(String(decoding: $0, as: UTF8.self)) },
-        { contender.answers.append($0) })
+        { result in
+          switch result {
+          case .success(let left):
+            contender.left.append(String(decoding: left, as: UTF8.self))
+            contender.answers.append(nil)
+          case .failure(let failure): contender.answers.append(failure)
+          }
+        })
       return contender
     }
 
@@ -166,6 +175,7 @@ extension KernelSuite {
       helper.unlock(path("lock")) { failure in unlocked = failure == nil }
       try world.turn("the second lock") { second.answers == [nil] }
       try world.turn("the answer") { unlocked }
+      #expect(second.left == [""], "who gave it back is not")
       #expect(first.busy == [] && second.busy.count == 1)
       #expect(try contents(of: path("lock")) == "node2")
       other.close()
@@ -197,6 +207,7 @@ extension KernelSuite {
       try world.turn("busy") { !second.busy.isEmpty }
       #expect(kill(process, SIGKILL) == 0)
       try world.turn("the second lock") { second.answers == [nil] }
+      #expect(second.left == ["one"], "who vanished is named to the next one")
       try world.turn("the loss") { first.losses == 1 }
       try world.turn("the end") { !world.table.contains(process) }
       #expect(first.losses == 1)
