@@ -73,7 +73,7 @@ extension InfrastructurePhase {
     record.completedAt = nil
     let failuresBefore = record.failure
     record.claim = ReleaseRecord.Claim(
-      owner: owner, attempt: (previous?.attempt ?? 0) + 1, startedAt: wall, heartbeat: wall)
+      owner: owner, attempt: InfrastructurePhase.next(previous?.attempt ?? 0), startedAt: wall, heartbeat: wall)
     if let previous, let found, found.completedAt == nil, !runID.isDevelopment {
       let done = steps.filter { record.isDone($0.name, hash: $0.hash) }.count
       effects.append(
@@ -89,6 +89,9 @@ extension InfrastructurePhase {
     state = .working
     return effects + write(.advance)
   }
+
+  /// The number after this one, which a file may have given as any.
+  static func next(_ number: Int) -> Int { number == .max ? number : number + 1 }
 
   /// A step of an unfinished claim that must not be run again by itself.
   private func interruptedStep(of claim: ReleaseRecord.Claim?) -> String? {

@@ -48,6 +48,17 @@ import Testing
     #expect(next.stored?.failure == nil)
   }
 
+  /// Whatever a file says is only a number.
+  @Test(arguments: [Int.max, Int.min, -1]) func numbersOutOfAFileHaveNoEnd(number: Int) {
+    let rig = InfrastructureRig(
+      stored: .failed(count: number, attempt: number), rules: .with { $0.retryAfter = nil })
+    rig.failing = ["run migrate"]
+    rig.send(.begin)
+    rig.answerAll()
+    let next = number == .max ? number : number + 1
+    #expect(rig.stored?.failure?.count == next && rig.stored?.failure?.attempt == next)
+  }
+
   // MARK: The pause
 
   struct Pause: Sendable {
