@@ -25,7 +25,8 @@ extension InfrastructurePhase {
     state = .concluding(outcome)
     if case .failed(let step, let reason) = outcome {
       record.failure = ReleaseRecord.Failure(
-        count: InfrastructurePhase.next(failuresInARow), attempt: record.claim?.attempt ?? 1, step: step, reason: reason,
+        count: InfrastructurePhase.next(failuresInARow), attempt: record.claim?.attempt ?? 1, step: step,
+        reason: reason,
         failedAt: wallClock())
     }
     return write(.release(outcome))

@@ -73,7 +73,8 @@ extension InfrastructurePhase {
     record.completedAt = nil
     let failuresBefore = record.failure
     record.claim = ReleaseRecord.Claim(
-      owner: owner, attempt: InfrastructurePhase.next(previous?.attempt ?? 0), startedAt: wall, heartbeat: wall)
+      owner: owner, attempt: InfrastructurePhase.next(previous?.attempt ?? 0), startedAt: wall,
+      heartbeat: wall)
     if let previous, let found, found.completedAt == nil, !runID.isDevelopment {
       let done = steps.filter { record.isDone($0.name, hash: $0.hash) }.count
       effects.append(
@@ -147,7 +148,8 @@ extension InfrastructurePhase {
     writesFailSince = since
     // Nothing has begun: say so at once.
     let isFirst = deferred.contains { $0.action == .advance && $0.write <= writesAnswered }
-    if isFirst || now - since >= InfrastructurePhase.writePatience { return giveUpWriting(failure, at: now) }
+    let patience = isInterrupted ? InfrastructurePhase.stopPatience : InfrastructurePhase.writePatience
+    if isFirst || now - since >= patience { return giveUpWriting(failure, at: now) }
     guard writesAnswered == writesIssued else { return [.note(failure.text)] }
     return [
       .note(
@@ -298,6 +300,10 @@ extension InfrastructurePhase {
     if isInterrupted {
       return undoNext(
         graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
+    }
+    // Settings refuse what could lead here, but readiness is the last thing to take on trust.
+    if let index = steps.indices.first(where: { graph.state(of: $0) != .done }) {
+      return undoNext([], .failed(step: steps[index].name, reason: "it was not done"), at: now)
     }
     record.completedAt = wallClock()
     let outcome = Outcome.ready(ran: true, outputs: record.outputs)

@@ -51,7 +51,7 @@ public struct InfrastructurePhase: Sendable {
     case write(ReleaseRecord)
     /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
     case lock
-    /// Stop waiting for the lock, if it is not held yet.
+    /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
     case abandonLock
     /// Release it; answer with `unlocked`.
     case unlock
@@ -147,6 +147,8 @@ public struct InfrastructurePhase: Sendable {
   public static let heartbeatInterval = Duration.seconds(5)
   /// How long a holder goes on without being able to write to the record.
   static let writePatience = Duration.seconds(10)
+  /// The same when we stop: what has to stop after us needs its time.
+  static let stopPatience = Duration.seconds(2)
   /// From a failed write to the next.
   static let writeRetryDelay = Duration.seconds(1)
   /// How often what waits for the lock may end in a row.

@@ -176,6 +176,21 @@ import Testing
     #expect(rig.answer() == ["write 1:c [a b]"])
   }
 
+  /// Settings refuse both; here they must not end in readiness.
+  @Test(
+    arguments: [
+      [.named("a"), .named("b", needs: ["c"]), .named("c", needs: ["b"])],
+      [.named("a"), .named("b", fatal: false)],
+    ] as [[PhaseStep]]) func nothingIsCompleteWithoutEveryStep(steps: [PhaseStep])
+  {
+    let rig = InfrastructureRig(steps)
+    rig.failing = ["run b"]
+    rig.send(.begin)
+    rig.answerAll()
+    #expect(rig.outcome == .failed(step: "b", reason: "it was not done"))
+    #expect(rig.stored?.completedAt == nil && rig.stored?.entries.map(\.step) == ["a"])
+  }
+
   // MARK: Heartbeat
 
   @Test func heartbeatsRenewTheClaimWhileAStepRuns() {

@@ -147,6 +147,8 @@ import Testing
     rig.end("migrate")
     play(rig, refusingUntil: .max)
     #expect(rig.outcome == .interrupted)
+    // What stops after us needs its time.
+    #expect(rig.milliseconds == 2000)
   }
 
   /// A rollback does not begin before the record says that its step is not done any more.
