@@ -210,7 +210,7 @@ import Testing
     #expect(rig.commands.dropFirst(2) == (stops ? [] : ["rollback b"]))
     #expect(
       rig.ends == [
-        "a failed: exit code 1", stops ? "c not started: step a failed" : "c not started: step a failed",
+        "a failed: exit code 1", "c not started: step a failed",
         "d not started: step a failed", stops ? "b interrupted" : "b done",
       ] + (stops ? [] : ["b undone"]))
     #expect(rig.outcome == .failed(step: "a", reason: "exit code 1"))
