@@ -83,6 +83,9 @@ let package = Package(
     .testTarget(name: "ChecksTests", dependencies: ["Checks", "EventLoop"]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Journal", "EventLoop", "CLinux"]),
     .testTarget(name: "AgentProtocolTests", dependencies: ["AgentProtocol"], exclude: ["Golden"]),
+    .testTarget(
+      name: "AgentSupervisionTests",
+      dependencies: ["AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
     .testTarget(name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop"]),
     .testTarget(
@@ -92,7 +95,10 @@ let package = Package(
       ]),
     .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
     .testTarget(
-      name: "EndToEnd", dependencies: ["Probe", "supervisor", "CEndToEnd", "CLinux"], exclude: ["CASES.md"]),
+      name: "EndToEnd",
+      dependencies: [
+        "Probe", "supervisor", "supervisor-agent", "AgentProtocol", "CEndToEnd", "CLinux", "CSQLite",
+      ], exclude: ["CASES.md"]),
   ],
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11

@@ -314,7 +314,7 @@ public struct AgentLife: Sendable {
     guard !pending.isEmpty else {
       state = .idle
       return [.unschedule]
-        + (isSaid ? [] : [.log(.warning, "the agent \(path) \(what); nothing needs it now")])
+        + (isSaid ? [] : [.log(.warning, "the agent \(path) \(what); it is started again when it is needed")])
     }
     state = .waiting(until: notBefore)
     let again = "starting \(isSaid ? "the agent \(path)" : "it") again in \(delay.readable)"

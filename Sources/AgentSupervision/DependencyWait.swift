@@ -154,6 +154,7 @@ public struct DependencyWait: Sendable {
       rest(index, reason, now)
       return []
     case .refused(let reason):
+      rest(index, reason, now)
       return finish(.failed("\(Self.named(entries[index].dependency, reason)): waiting will not change that"))
     }
   }

@@ -157,6 +157,19 @@ extension KernelSuite {
       #expect(try contents(of: out) == "65534\n65533\n65533 44\n")
     }
 
+    /// The start is told when exec closes the report's pipe, and others may be closed after it.
+    private func descriptors(of pid: CInt) -> [String] {
+      var found: [String] = []
+      guard let folder = opendir("/proc/\(pid)/fd") else { return [] }
+      defer { closedir(folder) }
+      while let entry = readdir(folder) {
+        found.append(
+          withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        )
+      }
+      return found.filter { !$0.hasPrefix(".") }.sorted()
+    }
+
     @Test func `a child has a group of its own and no descriptor above 2`() throws {
       // One that is not close-on-exec, as a careless library would leave it.
       let careless = dup(0)
@@ -164,24 +177,11 @@ extension KernelSuite {
       let life = try world.spawn(image("/bin/sleep", "100"))
       try world.turn("the start") { life.isTold }
       #expect(getpgid(life.pid) == life.pid)
-      // What its own loader opens it closes again; what it inherited it would keep.
-      try world.turn("a child with 0, 1 and 2 only") { openDescriptors(of: life.pid) == ["0", "1", "2"] }
+      try world.turn("its descriptors") { descriptors(of: life.pid) == ["0", "1", "2"] }
       world.table.signal(life.pid, .terminate)
       try world.turn("the end") { !world.table.contains(life.pid) }
       #expect(life.ends == [.signaled(.terminate)])
       #expect(world.table.signal(life.pid, .terminate) == nil)
-    }
-
-    private func openDescriptors(of pid: CInt) -> [String] {
-      guard let folder = opendir("/proc/\(pid)/fd") else { return [] }
-      defer { closedir(folder) }
-      var open: [String] = []
-      while let entry = readdir(folder) {
-        open.append(
-          withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-        )
-      }
-      return open.filter { !$0.hasPrefix(".") }.sorted()
     }
 
     /// Whatever number it and the pipe of the report have here.
@@ -194,13 +194,19 @@ extension KernelSuite {
         let kept = open(out, O_WRONLY | O_CLOEXEC)
         try #require(kept > 2)
         numbers.insert(kept)
-        let listed = directory.path + "/listed"
-        var image = KernelWorld.shell("echo here >&3; ls /proc/$$/fd | tr '\\n' ' ' >\(listed)")
+        var image = self.image("/bin/sleep", "100")
         image.keptDescriptor = kept
-        #expect(try world.run(image).ends == [.exited(0)])
-        // The list is taken with the shell's own descriptors only: ls opens its own in its own table.
-        #expect(try contents(of: listed) == "0 1 2 3 ")
-        #expect(try contents(of: out) == "here\n")
+        let life = try world.spawn(image)
+        try world.turn("the start") { life.isTold }
+        try world.turn("its descriptors") { descriptors(of: life.pid) == ["0", "1", "2", "3"] }
+        var place = [UInt8](repeating: 0, count: 4096)
+        let size = place.withUnsafeMutableBytes { bytes -> Int in
+          guard let start = bytes.baseAddress?.assumingMemoryBound(to: CChar.self) else { return -1 }
+          return readlink("/proc/\(life.pid)/fd/3", start, bytes.count)
+        }
+        #expect(String(decoding: place.prefix(max(size, 0)), as: UTF8.self) == out)
+        world.table.signal(life.pid, .kill)
+        try world.turn("the end") { !world.table.contains(life.pid) }
         // A failure is still told, over a pipe that may have to give way.
         var missing = self.image("/no/such/thing")
         missing.keptDescriptor = kept

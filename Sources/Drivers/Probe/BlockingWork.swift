@@ -5,20 +5,27 @@ import NIOCore
 ///
 /// A pool of threads would be full as soon as that many calls hang, for instance on a dead mount; here a hanging call
 /// costs its own thread and nothing else. Who asks for the same thing while a call still hangs joins that call, so
-/// there are never more threads than different things asked for.
+/// there are never more threads than different things asked for; beyond a limit that nobody should reach, calls wait.
 final class BlockingWork<Value: Sendable> {
   /// Why a call was not made.
   struct Refusal: Error {
     var reason: String
   }
 
-  /// Threads that may hang at once.
+  private struct Call {
+    var promise: EventLoopPromise<Value>
+    var body: @Sendable () -> Value
+  }
+
+  /// Threads at once.
   static var limit: Int { 64 }
   /// Bytes of stack; name services load modules of their own, and those are not modest.
   private static var stackSize: Int { 512 << 10 }
 
   private let eventLoop: any EventLoop
-  private var running: [String: EventLoopFuture<Value>] = [:]
+  private var calls: [String: EventLoopFuture<Value>] = [:]
+  private var waiting: [Call] = []
+  private var threads = 0
 
   init(eventLoop: any EventLoop) {
     self.eventLoop = eventLoop
@@ -26,19 +33,24 @@ final class BlockingWork<Value: Sendable> {
 
   /// Makes the call, or joins the one that is under way for the same key. To be called on the event loop.
   func run(_ key: String, _ body: @escaping @Sendable () -> Value) -> EventLoopFuture<Value> {
-    if let future = running[key] { return future }
-    guard running.count < Self.limit else {
-      return eventLoop.makeFailedFuture(Refusal(reason: "\(Self.limit) others hang already"))
-    }
+    if let future = calls[key] { return future }
     let promise = eventLoop.makePromise(of: Value.self)
-    let code = startThread(stackSize: Self.stackSize) { promise.succeed(body()) }
-    guard code == 0 else {
-      promise.fail(Refusal(reason: String(cString: strerror(code))))
-      return promise.futureResult
+    let future = promise.futureResult
+    calls[key] = future
+    future.assumeIsolated().whenComplete { _ in self.calls[key] = nil }
+    let call = Call(promise: promise, body: body)
+    if threads < Self.limit { start(call) } else { waiting.append(call) }
+    return future
+  }
+
+  private func start(_ call: Call) {
+    threads += 1
+    call.promise.futureResult.assumeIsolated().whenComplete { _ in
+      self.threads -= 1
+      if !self.waiting.isEmpty { self.start(self.waiting.removeFirst()) }
     }
-    running[key] = promise.futureResult
-    promise.futureResult.assumeIsolated().whenComplete { _ in self.running[key] = nil }
-    return promise.futureResult
+    let code = startThread(stackSize: Self.stackSize) { call.promise.succeed(call.body()) }
+    if code != 0 { call.promise.fail(Refusal(reason: "no thread for it: \(text(of: code))")) }
   }
 }
 

@@ -9,6 +9,9 @@ enum Programs {
   }()
 
   static let supervisor = variable("SUPERVISOR_BINARY") ?? folder + "/supervisor"
+  /// The agent beside the supervisor under test.
+  static let agent =
+    String(supervisor[..<(supervisor.lastIndex(of: "/") ?? supervisor.startIndex)]) + "/supervisor-agent"
   static let probe = variable("SUPERVISOR_PROBE") ?? folder + "/Probe"
 
   /// The program that `exec` tests drive. `E2E_PEER=tini` (`dumb-init`, `catatonit`) runs the same
