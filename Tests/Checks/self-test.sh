@@ -79,6 +79,9 @@ plant Control/Planted.swift 'import FoundationEssentials' 'part of the daemon'
 plant Commands/Planted.swift 'import class Foundation.Process' 'part of the daemon'
 plant supervisor/Planted.swift 'import Dispatch' 'part of the daemon'
 plant AgentProtocol/Planted.swift 'import NIOCore' 'part of the daemon'
+plant AgentSupervision/Planted.swift 'import NIOPosix' 'part of the daemon'
+plant AgentSupervision/Planted.swift 'import ProbeDriver' 'which only the agent may use'
+plant Commands/Planted.swift 'import Agent' 'which only the agent may use'
 plant Lifecycle/Planted.swift 'import PostgreSQLDriver' 'which only the agent may use'
 plant Drivers/Redis/Planted.swift 'import PostgreSQLDriver' 'not below it'
 plant Processes/Planted.swift 'import ArgumentParser' 'only supervisor,Commands may use'
@@ -87,6 +90,7 @@ plant Surprise/Planted.swift 'import EventLoop' 'does not know the module Surpri
 
 plant Drivers/Redis/Planted.swift 'import NIOCore' ''
 plant Commands/Planted.swift 'import ArgumentParser' ''
+plant Agent/Planted.swift 'import NIOSSL; import ProbeDriver' ''
 plant Phases/Planted.swift '// import Commands' ''
 plant Phases/Planted.swift '/* no code:
 import Commands
