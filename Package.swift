@@ -37,6 +37,7 @@ let package = Package(
       ]),
 
     // Decisions: values without I/O.
+    .target(name: "Frameworks", dependencies: ["Settings"]),
     .target(name: "Phases", dependencies: ["Coordination", "Settings", "EventLoop"]),
     .target(name: "Coordination", dependencies: ["EventLoop", "CLinux"]),
     .target(name: "Checks", dependencies: ["EventLoop", "CLinux"]),
@@ -86,6 +87,7 @@ let package = Package(
     .testTarget(
       name: "AgentSupervisionTests",
       dependencies: ["AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop"]),
+    .testTarget(name: "FrameworksTests", dependencies: ["Frameworks", "Settings"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
     .testTarget(name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop"]),
     .testTarget(
