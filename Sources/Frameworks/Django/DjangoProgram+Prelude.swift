@@ -108,11 +108,12 @@ extension DjangoProgram {
         return not (is_below(sys.prefix, DIRECTORY) and is_below(path, sys.prefix))
 
 
-    # The error's last line, as a traceback ends.
+    # The error in one line, as a traceback ends; a message may have several lines.
     def last_line(error):
         try:
             lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
-            return lines[-1][:2000] if lines else type(error).__name__
+            text = lines[-1] if isinstance(error, SyntaxError) else " ".join(lines)
+            return text[:2000] or type(error).__name__
         except Exception:
             return type(error).__name__
 
