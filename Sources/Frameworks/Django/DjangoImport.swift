@@ -115,8 +115,10 @@ public struct DjangoImport: Sendable {
       "AUTOINIT_RUN_ID",
     ]
     for entry in report.settings where entry.key.hasPrefix("AUTOINIT_") && !known.contains(entry.key) {
-      let near = KeyTable.nearest(to: entry.key, among: known).map { "; did you mean \($0)?" } ?? ""
-      leave(Printable.text(entry.key), "django-autoinit has no such setting\(near)")
+      let near = known.first { $0.hasPrefix(entry.key) } ?? KeyTable.nearest(to: entry.key, among: known)
+      leave(
+        Printable.text(entry.key),
+        "django-autoinit has no such setting" + (near.map { "; did you mean \($0)?" } ?? ""))
     }
     if let value = report.setting("AUTOINIT_TIMEOUT_SEC"), !value.isNothing {
       if let seconds = Self.seconds(value) {

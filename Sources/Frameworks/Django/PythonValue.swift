@@ -44,7 +44,11 @@ public indirect enum PythonValue: Equatable, Sendable {
     guard bytes.count >= 2, bytes[1] == UInt8(ascii: ":") else { return nil }
     let body = String(decoding: bytes[2...], as: UTF8.self)
     switch bytes[0] {
-    case UInt8(ascii: "i"): return Int(body).map { .integer($0) } ?? .other("int")
+    case UInt8(ascii: "i"):
+      // One that is too large for us is still one.
+      let digits = body.utf8.drop { $0 == UInt8(ascii: "-") }
+      guard !digits.isEmpty, digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
+      return Int(body).map { .integer($0) } ?? .other("int")
     case UInt8(ascii: "d"): return Double(body).map { .number($0) }
     case UInt8(ascii: "s"): return .text(body)
     case UInt8(ascii: "x"): return .other(body)
