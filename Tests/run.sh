@@ -72,6 +72,7 @@ stage_release() {
 stage_test() {
   # Costs next to nothing when the release stage has just run.
   deploy/build.sh "$release"
+  Tests/Python/environment.sh
   swift build --build-tests
   run_tests env SUPERVISOR_BINARY="$release/supervisor" swift test --skip-build --parallel
 }
@@ -82,12 +83,14 @@ stage_try() {
 
 # Only the unit tests: the end to end ones drive the release build, which no sanitizer looks into.
 stage_address() {
+  Tests/Python/environment.sh
   # Leaks are not looked for: Swift's own tables, never freed, would be all that is found.
   run_tests env ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no \
     swift test --sanitize=address --scratch-path .build-address --skip '^EndToEnd\.'
 }
 
 stage_thread() {
+  Tests/Python/environment.sh
   run_tests swift test --sanitize=thread --scratch-path .build-thread --skip '^EndToEnd\.'
 }
 
