@@ -24,7 +24,7 @@ declare -A about=(
   [checks]="the checks themselves, on planted mistakes; the settings' schema"
   [release]="the release build, PID 1 without shared objects"
   [test]="the tests, end to end ones against the release build"
-  [try]="the example site: started, used, stopped"
+  [try]="the example projects: started, used, stopped"
   [address]="the unit tests under the address sanitizer"
   [thread]="the unit tests under the thread sanitizer"
   [fuzz]="the fuzzers, 15 seconds each"
@@ -79,6 +79,8 @@ stage_test() {
 
 stage_try() {
   deploy/try.sh --check
+  deploy/build.sh "$release"
+  deploy/examples/alembic/check.sh "$release/supervisor"
 }
 
 # Only the unit tests: the end to end ones drive the release build, which no sanitizer looks into.
