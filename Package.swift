@@ -27,6 +27,8 @@ let package = Package(
         "Lifecycle", "Phases", "Coordination", "Control", "AgentSupervision", "Processes", "Journal",
         "Settings",
         "AgentProtocol", "EventLoop", "CLinux",
+        "Lifecycle", "Frameworks", "Phases", "Coordination", "Control", "Processes", "Journal", "Settings",
+        "EventLoop", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(

@@ -6,6 +6,7 @@
 
 #include "clinux_events.h"
 #include "clinux_files.h"
+#include "clinux_memory.h"
 #include "clinux_process.h"
 #include "clinux_signals.h"
 #include "clinux_socket.h"

@@ -17,8 +17,7 @@ public enum DjangoImportPage {
       "# With framework.name: django this happens by itself at each start; a line here goes before it.",
     ]
     for finding in found.problems + found.notes { lines.append("# " + comment("\(finding)", limit: 1000)) }
-    lines.append("")
-    lines += tree(found.values.map(Line.init))
+    if !found.values.isEmpty { lines += [""] + tree(found.values.map(Line.init)) }
     if !found.pending.isEmpty {
       lines += ["", "# For a later version, which has the work named behind each line:"]
       for item in found.pending {

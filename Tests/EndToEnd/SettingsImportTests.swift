@@ -1,0 +1,93 @@
+import Foundation
+import Testing
+
+/// The project's own interpreter, for tests.
+private enum ProjectPython {
+  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().path
+
+  /// The folder of the one with Django 5.2.
+  static let folder: String? = {
+    let list = try? String(contentsOfFile: root + "/.build-tests/python/environments", encoding: .utf8)
+    let line = (list ?? "").split(separator: "\n").first { $0.hasPrefix("django-5.2 ") }
+    return line?.split(separator: " ").dropFirst().first.map { String($0.dropLast("/python".count)) }
+  }()
+}
+
+/// `supervisor settings import-django`, in projects of Tests/Fixtures and made for a test.
+@Suite(
+  "settings import-django",
+  .enabled(
+    if: ProjectPython.folder != nil, "no Python with Django: Tests/Python/environment.sh makes one"))
+struct SettingsImportTests {
+  private func importing(
+    in directory: String, options: String = "", path: String? = ProjectPython.folder
+  ) throws -> (code: Ending?, output: String, errors: String) {
+    // Nothing is written beside the project.
+    let script =
+      "cd \(directory) && PYTHONDONTWRITEBYTECODE=1 PATH=\(path ?? "/nowhere"):/usr/bin:/bin "
+      + "exec \(Programs.supervisor) settings import-django \(options)"
+    return try Stage.run(Launch(["/bin/sh", "-c", script])) { stage in
+      let ending = try stage.waitForEnd()
+      return (ending, stage.output.text, stage.errors.text)
+    }
+  }
+
+  @Test func hooksAreListedInOrder() throws {
+    let (code, output, errors) = try importing(
+      in: ProjectPython.root + "/Tests/Fixtures/probe", options: "--show-hooks")
+    #expect(code == .exited(0), "\(errors)")
+    let hooks = output.split(separator: "\n").filter {
+      $0.hasPrefix("#   infrastructure") || $0.hasPrefix("#   node")
+    }
+    #expect(
+      hooks.map { $0.split(separator: " ").dropFirst().prefix(3).joined(separator: " ") } == [
+        "infrastructure 1: first.handle_infrastructure_init",
+        "infrastructure 2: second.handle_infrastructure_init",
+        "infrastructure 3: third.handle_infrastructure_init", "node 1: first.handle_node_init",
+        "node 2: second.handle_node_init", "node 3: third.handle_node_init",
+      ])
+  }
+
+  @Test func thePageIsASettingsFile() throws {
+    try withTemporaryDirectory { folder in
+      try writeFile(
+        folder + "/manage.py", "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf')\n")
+      try writeFile(
+        folder + "/conf.py", "print('noise')\nAUTOINIT_TIMEOUT_SEC = 77\nAUTOINIT_MARKER_DIR = 'here'\n")
+      let (code, output, errors) = try importing(in: folder)
+      #expect(code == .exited(0), "\(errors)")
+      #expect(errors == "noise\n")
+      try writeFile(folder + "/supervisor.yml", output)
+      let script = "cd \(folder) && exec \(Programs.supervisor) settings show"
+      try Stage.run(Launch(["/bin/sh", "-c", script])) { stage in
+        let ending = try stage.waitForEnd()
+        #expect(ending == .exited(0))
+        #expect(stage.output.text.contains("timeout: 1m17s") || stage.output.text.contains("timeout: 77s"))
+        #expect(stage.output.text.contains("node.marker_dir: \(folder)/here"))
+      }
+    }
+  }
+
+  @Test func aProjectThatCannotBeAskedIsAnErrorOfSettings() throws {
+    try withTemporaryDirectory { folder in
+      let missing = try importing(in: folder)
+      #expect(missing.code == .exited(78))
+      #expect(missing.errors.contains("there is no manage.py"))
+      try writeFile(folder + "/conf.py", "x = 1\nimport nothing_like_it\n")
+      let broken = try importing(in: folder, options: "--settings-module conf")
+      #expect(broken.code == .exited(78))
+      #expect(
+        broken.errors.contains(
+          "supervisor: \(folder)/conf.py:2: the settings module conf fails: ModuleNotFoundError: "))
+      let nobody = try importing(in: folder, options: "--python /nowhere/python")
+      #expect(nobody.code == .exited(78))
+      #expect(nobody.errors.contains("no Python interpreter was found: looked for /nowhere/python"))
+      try writeFile(folder + "/conf.py", "AUTOINIT_TIMEOUT_SEC = 'soon'\n")
+      let wrong = try importing(in: folder, options: "--settings-module conf")
+      #expect(wrong.code == .exited(78))
+      #expect(
+        wrong.errors.contains("error: django: AUTOINIT_TIMEOUT_SEC: \"soon\" is not a number of seconds"))
+    }
+  }
+}
