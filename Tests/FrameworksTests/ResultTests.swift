@@ -62,6 +62,7 @@ struct ResultTests {
     file /app/manage.py 123 45
     absent /app/.env
     variable HOME
+    variable HOSTNAME
     end
 
     """

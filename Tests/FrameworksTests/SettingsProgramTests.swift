@@ -131,6 +131,7 @@ struct SettingsProgramTests {
   static let broken: [(String, DjangoFailure.Kind, String, Int)] = [
     ("x = 1\nimport missing_library\n", .settingsFailed, "No module named 'missing_library'", 2),
     ("x = 1\n\nx = (\n", .settingsFailed, "SyntaxError: ", 3),
+    ("import json\njson.loads('x')\n", .settingsFailed, "JSONDecodeError: ", 2),
     ("raise SystemExit(0)\n", .settingsExit, "sys.exit(0)", 1),
     ("import sys\nsys.exit('no')\n", .settingsExit, "sys.exit('no')", 2),
     ("import os\nos.environ['NEEDED']\n", .settingsFailed, "KeyError: 'NEEDED'", 2),
