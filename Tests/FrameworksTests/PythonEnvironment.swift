@@ -18,9 +18,11 @@ struct PythonEnvironment: Sendable, CustomTestStringConvertible {
   /// All there are; none when the script did not run.
   static let all: [PythonEnvironment] = {
     let list = try? String(contentsOfFile: root + "/.build-tests/python/environments", encoding: .utf8)
+    var versions: Set<[String]> = []
     return (list ?? "").split(separator: "\n").compactMap { line in
       let fields = line.split(separator: " ").map(String.init)
-      guard fields.count == 4 else { return nil }
+      // The newest Django of an interpreter may be 5.2 again.
+      guard fields.count == 4, versions.insert(Array(fields[2...])).inserted else { return nil }
       return PythonEnvironment(
         name: fields[0], python: fields[1], pythonVersion: fields[2], djangoVersion: fields[3])
     }
