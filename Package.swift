@@ -24,11 +24,9 @@ let package = Package(
     .target(
       name: "Commands",
       dependencies: [
-        "Lifecycle", "Phases", "Coordination", "Control", "AgentSupervision", "Processes", "Journal",
-        "Settings",
-        "AgentProtocol", "EventLoop", "CLinux",
-        "Lifecycle", "Frameworks", "Phases", "Coordination", "Control", "Processes", "Journal", "Settings",
-        "EventLoop", "CLinux",
+        "Lifecycle", "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Processes",
+        "Journal",
+        "Settings", "AgentProtocol", "EventLoop", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(

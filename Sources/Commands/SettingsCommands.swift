@@ -4,14 +4,12 @@ import Glibc
 import Processes
 import Settings
 
-/// `supervisor settings check|show|schema`.
-/// `supervisor settings check|show|import-django`.
+/// `supervisor settings check|show|schema|import-django`.
 struct SettingsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "settings",
     abstract: "Check the settings, or show what is in effect and where it comes from.",
-    subcommands: [Check.self, Show.self, Schema.self])
-    subcommands: [Check.self, Show.self, ImportDjangoCommand.self])
+    subcommands: [Check.self, Show.self, Schema.self, ImportDjangoCommand.self])
 
   struct FileOption: ParsableArguments {
     @Option(name: .customLong("settings"), help: "The settings file.")

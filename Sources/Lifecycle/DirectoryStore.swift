@@ -72,6 +72,8 @@ final class DirectoryStore {
         guard let self else { return }
         switch result {
         case .success(let left): completion(.success(String(decoding: left, as: UTF8.self)))
+        // Its end is told once, as a loss, not as a refusal.
+        case .failure(let failure) where failure.stage == .helper: break
         case .failure(let failure): completion(.failure(self.failure(failure)))
         }
       })

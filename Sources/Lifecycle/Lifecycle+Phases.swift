@@ -74,7 +74,9 @@ extension Lifecycle {
       return Lifecycle.stepBegan(&infrastructureView, step, undoing: true, at: now)
     case .stepEnded(let step, let outcome, let attempts):
       return Lifecycle.stepEnded(&infrastructureView, step, outcome, attempts, at: now)
-    case .finished(let outcome): return infrastructureFinished(outcome, at: now)
+    // Nobody looks at record or lock any more.
+    case .finished(let outcome):
+      return [.infrastructure(.abandonLock)] + infrastructureFinished(outcome, at: now)
     case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
       .scheduleHeartbeat,
       .scheduleStep, .unscheduleStep:
@@ -148,7 +150,7 @@ extension Lifecycle {
       nodeView.enter(.waiting, at: now)
       nodeView.waitingFor = "the infrastructure phase"
       return feedInfrastructure(.begin, at: now)
-    case .finished(let outcome): return nodeFinished(outcome, at: now)
+    case .finished(let outcome): return [.node(.abandonLock)] + nodeFinished(outcome, at: now)
     case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule, .scheduleStep, .unscheduleStep:
       return [.node(effect)]
     }

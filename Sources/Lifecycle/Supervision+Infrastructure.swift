@@ -24,6 +24,7 @@ extension Supervision {
         self?.submit(.infrastructure(.unlocked))
       }
     case .schedule(let deadline):
+      changesAwaited += 1
       schedule(.infrastructure, at: deadline) { [weak self] in self?.submit(.infrastructure(.timer)) }
     case .awaitChange(let deadline): awaitChange(until: deadline)
     case .unschedule:

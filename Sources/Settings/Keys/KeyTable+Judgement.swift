@@ -18,7 +18,9 @@ extension KeyTable {
   public static func judge(_ text: String, for path: String) -> Judgement {
     guard let key = byPath[path] else {
       // Below a key that is only known as a whole, such as `forward`.
-      let parent = keys.first { $0.type == .opaque && path.hasPrefix($0.path + ".") }
+      let parent = keys.first { row in
+        if case .map = row.type { path.hasPrefix(row.path + ".") } else { false }
+      }
       if case .later(let work)? = parent?.availability { return .later(work) }
       return .wrong(message: "\(printable(path)) is no key of ours", suggestion: nil)
     }
