@@ -160,8 +160,8 @@ public final class AgentConnection {
         started: { [weak self] failure in
           guard let self, let failure else { return }
           gone()
-          // What is not there, or is no program, will not be there next time.
-          let isPermanent = failure.exitCode == 127 || failure.exitCode == 126
+          // What is not there, or is no program, will not be there next time; one that is being written may be.
+          let isPermanent = [126, 127].contains(failure.exitCode) && failure.code != ETXTBSY
           submit(.startFailed(incarnation: incarnation, reason: "\(failure)", isPermanent: isPermanent))
         },
         ended: { [weak self] status in

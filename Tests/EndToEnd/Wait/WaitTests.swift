@@ -183,10 +183,18 @@ struct WaitTests {
     }
   }
 
+  /// By a process of its own: were the file open for writing here, a test that forks meanwhile would hold it open too,
+  /// and nobody can execute a file that is.
+  private func writeProgram(_ path: String, _ text: String) throws {
+    try writeFile(path + ".text", text, mode: 0o755)
+    let copy = try Stage.result(Launch(["/bin/cp", path + ".text", path]))
+    #expect(copy.ending == .exited(0))
+  }
+
   /// A program that stands in for the agent.
   private func withFakeAgent(_ script: String, _ body: (String) throws -> Void) throws {
     try withTemporaryDirectory { folder in
-      try writeFile(folder + "/agent", "#!/bin/sh\n\(script)\n", mode: 0o755)
+      try writeProgram(folder + "/agent", "#!/bin/sh\n\(script)\n")
       try body(folder + "/agent")
     }
   }
@@ -232,7 +240,7 @@ struct WaitTests {
       #expect(!outcome.errors.contains("again"))
     }
     try withTemporaryDirectory { folder in
-      try writeFile(folder + "/agent", "#!/no/such/shell\n", mode: 0o755)
+      try writeProgram(folder + "/agent", "#!/no/such/shell\n")
       let outcome = try Stage.result(launch(["file:/etc"], agent: folder + "/agent"))
       #expect(outcome.ending == .exited(69))
       #expect(outcome.errors.contains("could not be started") && outcome.errors.contains("/no/such/shell"))
