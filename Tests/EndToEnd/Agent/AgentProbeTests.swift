@@ -32,7 +32,9 @@ struct AgentProbeTests {
   @Test("a port is ready once it is open", arguments: ["127.0.0.1", "localhost"])
   func port(host: String) throws {
     try AgentRig.run { rig, _ in
-      let port = try Listener.freePort()
+      let reservation = try Listener.reservation()
+      defer { withExtendedLifetime(reservation) {} }
+      let port = reservation.port
       let closed = try rig.probe(.tcp(host: host, port: port))
       #expect(closed.isNotYet)
       #expect(closed.text.hasPrefix("\(host):\(port): connection refused"))
@@ -252,7 +254,9 @@ struct AgentProbeTests {
   func many() throws {
     try withStandInServer(answering: nil) { silent in
       try AgentRig.run { rig, _ in
-        let port = try Listener.freePort()
+        let reservation = try Listener.reservation()
+        defer { withExtendedLifetime(reservation) {} }
+        let port = reservation.port
         let cancelled = try rig.start(http(silent), timeout: .milliseconds(200))
         try rig.send(.cancelProbe(id: cancelled))
         let late = try rig.start(http(silent), timeout: .milliseconds(400))

@@ -30,7 +30,9 @@ struct AgentProcessTests {
     try AgentRig.run { rig, _ in
       #expect(try rig.probe(.dns(host: "localhost")).isReady)
       for _ in 0..<20 { _ = try rig.start(.file(path: "/etc")) }
-      let port = try Listener.freePort()
+      let reservation = try Listener.reservation()
+      defer { withExtendedLifetime(reservation) {} }
+      let port = reservation.port
       #expect(try rig.probe(.tcp(host: "127.0.0.1", port: port)).isNotYet)
       try eventually("one thread") { rig.threads == 1 }
     }

@@ -37,7 +37,9 @@ struct WaitTests {
   func late() throws {
     try withTemporaryDirectory { folder in
       try withStandInServer(answering: StandInServer.status("503 Starting")) { server in
-        let port = try Listener.freePort()
+        let reservation = try Listener.reservation()
+        defer { withExtendedLifetime(reservation) {} }
+        let port = reservation.port
         let words = [
           "file:\(folder)/ready", "tcp://127.0.0.1:\(port)", "http://127.0.0.1:\(server.port)/health",
         ]
@@ -75,7 +77,9 @@ struct WaitTests {
 
   @Test("what does not come in time is 69, with every reason")
   func timeout() throws {
-    let port = try Listener.freePort()
+    let reservation = try Listener.reservation()
+    defer { withExtendedLifetime(reservation) {} }
+    let port = reservation.port
     let outcome = try Stage.result(
       launch(["file:/no/such", "tcp://127.0.0.1:\(port)", "file:/etc", "--timeout", "700ms"]))
     #expect(outcome.ending == .exited(69))
