@@ -32,8 +32,9 @@ let package = Package(
     .target(
       name: "Lifecycle",
       dependencies: [
-        "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes", "Journal", "Settings",
-        "AgentProtocol", "EventLoop", "CLinux",
+        "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes",
+        "Journal",
+        "Settings", "AgentProtocol", "EventLoop", "CLinux",
       ]),
 
     // Decisions: values without I/O.

@@ -41,20 +41,21 @@ enum InitCommand {
       return ExitCode.usage
     }
     let environment = ProcessEnvironment(vector: clinux_environment_vector())
-    let outcome = SettingsLoader.load(
-      path: words.settings, overrides: words.overrides,
-      environment: { environment.value(of: $0).map { "\($0)" } }, environmentNames: environment.names)
-    switch outcome {
-    case .failure(let findings): return StartFailure.reportSettings(findings)
-    case .settings(let settings, let notes):
-      for finding in notes { Stderr.write("\(finding)\n") }
-      do throws(StartFailure) {
-        return try RunStart(
-          scope: words.scope, settings: settings, options: RunCommand.Options(), environment: environment
-        ).run()
-      } catch {
-        return error.report()
-      }
+    let loaded: FrameworkStart.Loaded
+    do throws(FrameworkStart.Failure) {
+      loaded = try FrameworkStart.load(
+        path: words.settings, overrides: words.overrides, environment: environment)
+    } catch {
+      return error.report()
+    }
+    for finding in loaded.notes { Stderr.write("\(finding)\n") }
+    do throws(StartFailure) {
+      return try RunStart(
+        scope: words.scope, settings: loaded.settings, inputs: loaded.inputs, options: RunCommand.Options(),
+        environment: environment
+      ).run()
+    } catch {
+      return error.report()
     }
   }
 

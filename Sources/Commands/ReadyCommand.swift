@@ -30,13 +30,14 @@ struct ReadyCommand: ParsableCommand {
       var overrides: [String: String] = [:]
       overrides["run_id"] = runID
       overrides["timeout"] = timeout
-      switch SettingsLoader.load(
-        path: file, overrides: overrides, environment: { environment.value(of: $0).map { "\($0)" } },
-        environmentNames: environment.names)
-      {
-      case .failure(let findings):
-        throw ArgumentParser.ExitCode(StartFailure.reportSettings(findings))
-      case .settings(let settings, _):
+      let loaded: FrameworkStart.Loaded
+      do throws(FrameworkStart.Failure) {
+        loaded = try FrameworkStart.load(path: file, overrides: overrides, environment: environment)
+      } catch {
+        throw ArgumentParser.ExitCode(error.report())
+      }
+      let settings = loaded.settings
+      do {
         let directory = RunStart.workingDirectory() ?? "/"
         let runID = RunID(given: settings.runID, workingDirectory: directory.bytes)
         let layout = FileLayout(

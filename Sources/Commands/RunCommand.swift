@@ -40,23 +40,24 @@ enum RunCommand {
       return ExitCode.usage
     }
     let environment = ProcessEnvironment(vector: clinux_environment_vector())
-    let outcome = SettingsLoader.load(
-      path: options.settings, overrides: options.overrides,
-      environment: { environment.value(of: $0).map { "\($0)" } }, environmentNames: environment.names)
-    switch outcome {
-    case .failure(let findings):
-      return StartFailure.reportSettings(findings)
-    case .settings(let settings, let notes):
-      for finding in notes { Stderr.write("\(finding)\n") }
-      return start(settings, options, environment)
+    do throws(FrameworkStart.Failure) {
+      let loaded = try FrameworkStart.load(
+        path: options.settings, overrides: options.overrides, environment: environment,
+        command: options.command)
+      for finding in loaded.notes { Stderr.write("\(finding)\n") }
+      return start(loaded, options, environment)
+    } catch {
+      return error.report()
     }
   }
 
   private static func start(
-    _ settings: EffectiveSettings, _ options: Options, _ environment: ProcessEnvironment
+    _ loaded: FrameworkStart.Loaded, _ options: Options, _ environment: ProcessEnvironment
   ) -> CInt {
     do throws(StartFailure) {
-      return try RunStart(settings: settings, options: options, environment: environment).run()
+      return try RunStart(
+        settings: loaded.settings, inputs: loaded.inputs, options: options, environment: environment
+      ).run()
     } catch {
       return error.report()
     }

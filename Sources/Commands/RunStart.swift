@@ -12,6 +12,7 @@ import Settings
 struct RunStart {
   var scope = LifecyclePlan.Scope.life
   let settings: EffectiveSettings
+  var inputs: [StepInput] = []
   let options: RunCommand.Options
   let environment: ProcessEnvironment
 
@@ -84,7 +85,7 @@ struct RunStart {
       ?? StateDirectory.standard(environment: environment, workingDirectory: directory ?? "/")
     var planner = Planner(
       settings: settings, context: context, users: .system(), scope: scope, runDirectory: runDirectory,
-      stateDirectory: stateDirectory)
+      stateDirectory: stateDirectory, inputs: inputs)
     let (plan, launch) = planner.make()
     if !planner.problems.isEmpty { throw StartFailure(planner.problems, code: ExitCode.configuration) }
     // A mount that our own working directory lies on could not be unmounted.

@@ -17,9 +17,17 @@ struct SettingsCommand: ParsableCommand {
 
     func load() -> SettingsOutcome {
       let environment = ProcessEnvironment(vector: clinux_environment_vector())
-      return SettingsLoader.load(
-        path: file, environment: { environment.value(of: $0).map { "\($0)" } },
-        environmentNames: environment.names)
+      do throws(FrameworkStart.Failure) {
+        let loaded = try FrameworkStart.load(path: file, environment: environment)
+        return .settings(loaded.settings, notes: loaded.notes)
+      } catch {
+        switch error {
+        case .settings(let findings): return .failure(findings)
+        case .start(let failure):
+          return .failure(
+            failure.lines.map { Diagnostic(.error, at: nil, key: "framework", $0, suggestion: nil) })
+        }
+      }
     }
   }
 

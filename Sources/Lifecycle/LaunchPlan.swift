@@ -23,8 +23,31 @@ public struct LaunchPlan: Sendable {
   /// What the agent gets.
   public var agentEnvironment = ProcessEnvironment()
 
+  /// Steps that call a framework's hooks and tell of each.
+  public var hookSteps: Set<ProcessID> = []
+
   /// A plan without processes.
   public init() {}
+}
+
+/// What a step of a framework's preset reads.
+public struct StepInput: Sendable, Equatable {
+  /// Whether it is a step of the node phase.
+  public var isNode: Bool
+  /// Its name.
+  public var step: String
+  /// Its standard input.
+  public var text: String
+  /// Whether it calls hooks, and tells of each.
+  public var reportsHooks: Bool
+
+  /// An input.
+  public init(isNode: Bool, step: String, text: String, reportsHooks: Bool) {
+    self.isNode = isNode
+    self.step = step
+    self.text = text
+    self.reportsHooks = reportsHooks
+  }
 }
 
 /// What we were started with, byte for byte.

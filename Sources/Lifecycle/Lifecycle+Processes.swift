@@ -59,6 +59,8 @@ extension Lifecycle {
 
   private mutating func result(of id: ProcessID, _ ending: SupervisedProcess.Ending) -> CommandResult {
     let taken = commandResults.removeValue(forKey: id)
+    // What it told of itself says more than its exit code.
+    if case .failed(let reason)? = taken { return .failed(reason) }
     switch ending {
     case .completed(.exited(0)): return taken ?? .succeeded()
     case .completed(let status): return .failed("\(status)")

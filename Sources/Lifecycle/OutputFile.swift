@@ -34,6 +34,19 @@ struct OutputFile {
 
   func remove() { unlink(path) }
 
+  /// What is in it, at most `limit` bytes, without waiting; nothing when it is not the file any more.
+  func takeBytes(limit: Int) -> [UInt8] {
+    defer { remove() }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard descriptor >= 0 else { return [] }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return [] }
+    var bytes = [UInt8](repeating: 0, count: min(Int(status.st_size), limit))
+    let size = read(descriptor, &bytes, bytes.count)
+    return Array(bytes.prefix(max(size, 0)))
+  }
+
   /// What the step wrote; it may have put anything in its place.
   func take() throws(StepOutputs.Malformed) -> [StepOutput] {
     defer { remove() }

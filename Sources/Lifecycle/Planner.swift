@@ -16,6 +16,7 @@ public struct Planner {
   let roleFile: String
   private let stateDirectory: String
   private let scope: LifecyclePlan.Scope
+  private let inputs: [StepInput]
   /// What is wrong, one sentence each.
   public internal(set) var problems: [String] = []
 
@@ -24,12 +25,14 @@ public struct Planner {
   ///   - scope: how much of the life there is to be.
   ///   - runDirectory: for the role file that children are told of.
   ///   - stateDirectory: where lock and record are, for messages.
+  ///   - inputs: what the steps of a framework's preset read.
   public init(
     settings: EffectiveSettings, context: StartContext, users: UserDatabase,
     scope: LifecyclePlan.Scope = .life,
-    runDirectory: String, stateDirectory: String
+    runDirectory: String, stateDirectory: String, inputs: [StepInput] = []
   ) {
     self.scope = scope
+    self.inputs = inputs
     self.stateDirectory = stateDirectory
     self.settings = settings
     self.context = context
@@ -190,6 +193,11 @@ public struct Planner {
       launch.steps[id] = image(of: step, command, phase: phase)
     } else if let wait = step.wait {
       launch.waits[.process(id)] = [wait].compactMap { Dependency($0) }
+    }
+    let isNode = if case .nodeStep = id { true } else { false }
+    if let input = inputs.first(where: { $0.isNode == isNode && $0.step == step.name }) {
+      launch.steps[id]?.standardInput = .text(Array(input.text.utf8))
+      if input.reportsHooks { launch.hookSteps.insert(id) }
     }
     if let check = step.check { launch.checks[id] = image(of: step, check, phase: phase) }
     if let rollback = step.rollback { launch.rollbacks[id] = image(of: step, rollback, phase: phase) }

@@ -1,6 +1,7 @@
 import CLinux
 import Checks
 import EventLoop
+import Frameworks
 import Glibc
 import Journal
 import Phases
@@ -50,6 +51,9 @@ extension Supervision {
     }
     outputFiles[id] = nil
     guard commands[id] == .main, let made = image else { return image }
+    if launch.hookSteps.contains(id) {
+      image?.environment.set(DjangoProgram.resultFileVariable, to: prepareResults(of: id, made))
+    }
     do throws(SystemError) {
       let file = try OutputFile(
         path: "\(identity.runDirectory)/\(OutputFile.name(of: id))", owner: made.identity)
@@ -59,6 +63,30 @@ extension Supervision {
       note(.warning, "\(lifecycle.name(of: id)): \(error); it can give nothing to later steps")
     }
     return image
+  }
+
+  /// Where a step that calls hooks tells of each.
+  private func prepareResults(of id: ProcessID, _ image: ProcessImage) -> RawString {
+    let path = "\(identity.runDirectory)/\(OutputFile.name(of: id))-hooks"
+    do throws(SystemError) {
+      hookFiles[id] = try OutputFile(path: path, owner: image.identity)
+    } catch {
+      note(.warning, "\(lifecycle.name(of: id)): \(error); its hooks can tell nothing")
+    }
+    return RawString(path)
+  }
+
+  /// A hook can fail, or end its process, and leave the exit code 0.
+  private func takeHookResults(of id: ProcessID) {
+    guard let file = hookFiles.removeValue(forKey: id) else { return }
+    guard let results = HookResults.decode(file.takeBytes(limit: 1 << 20)) else {
+      return submit(.commandResult(id, .failed("what its hooks told cannot be read")))
+    }
+    guard let problem = results.problem else { return }
+    if case .nodeStep(let index) = id, !results.unfinished.isEmpty {
+      submit(.node(.unfinished(step: index, results.unfinished)))
+    }
+    submit(.commandResult(id, .failed(problem)))
   }
 
   /// What a step's command that exited with 0 gave to later ones; a file that cannot be used fails the step.
@@ -94,6 +122,7 @@ extension Supervision {
           guard isCurrent() else { return }
           if status == .signaled(.kill) { explainKill(of: lifecycle.name(of: id)) }
           takeOutputs(of: id, status)
+          takeHookResults(of: id)
           submit(.process(id, .ended(status, groupIsEmpty: groupIsEmpty)))
         })
       group = pid

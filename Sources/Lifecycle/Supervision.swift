@@ -54,6 +54,7 @@ public final class Supervision {
   var stepInputs: [ProcessID: [StepOutput]] = [:]
   /// Where a step's command may write what it gives to later ones.
   var outputFiles: [ProcessID: OutputFile] = [:]
+  var hookFiles: [ProcessID: OutputFile] = [:]
   var infrastructureStore: DirectoryStore?
   var observer: DirectoryStore?
   var nodeStore: DirectoryStore?

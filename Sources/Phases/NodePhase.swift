@@ -25,6 +25,8 @@ public struct NodePhase: Sendable {
     case written
     /// The lock is released.
     case unlocked
+    /// Which part of a failing step's work is still to be done; comes before its `commandEnded`.
+    case unfinished(step: Int, [String])
     /// A command of a step ended.
     case commandEnded(step: Int, CommandResult)
     /// The time of the last `schedule` has come.
@@ -133,6 +135,8 @@ public struct NodePhase: Sendable {
   private var state = State.idle
   private var graph: StepGraph
   private var outputs: [StepOutput] = []
+  /// Of failed steps, by name; of those of an earlier start until they are run again.
+  private var unfinished: [String: [String]] = [:]
   private var waitBegan: MonotonicInstant?
   private var holder = ""
   private var holdsLock = false
@@ -193,6 +197,9 @@ public struct NodePhase: Sendable {
     case .commandEnded(let step, let result):
       guard step == verifying else { return perform(graph.commandEnded(step, result, at: now), at: now) }
       return feedVerifier(.commandEnded(result), at: now)
+    case .unfinished(let step, let parts):
+      unfinished[steps[step].name] = parts
+      return []
     case .timer: return timer(at: now)
     case .stepTimer(let step):
       return step == verifying ? feedVerifier(.timer, at: now) : perform(graph.timer(step, at: now), at: now)
@@ -218,6 +225,7 @@ public struct NodePhase: Sendable {
       return verifyNext(at: now)
     case .lookingInside:
       if pending.isEmpty { return release(.done(ran: false, failedSteps: [])) }
+      unfinished = marker?.unfinished ?? [:]
       let names = Set(pending.map(\.name))
       state = .working
       var effects: [Effect] = []
@@ -330,11 +338,17 @@ public struct NodePhase: Sendable {
     steps.indices.filter { graph.state(of: $0) != .done }.map { steps[$0].name }
   }
 
+  /// What a step gets from earlier ones, and, when a part of it was done before, which part is left.
+  private func inputs(of index: Int) -> [StepOutput] {
+    guard let parts = unfinished[steps[index].name] else { return outputs }
+    return outputs + [StepOutput(key: "SUPERVISOR_RETRY", value: parts.joined(separator: " "))]
+  }
+
   private mutating func carry(_ effects: [StepGraph.Effect]) -> [Effect] {
     var result: [Effect] = []
     for effect in effects {
       switch effect {
-      case .run(let index, let command): result.append(.run(step: index, command, outputs))
+      case .run(let index, let command): result.append(.run(step: index, command, inputs(of: index)))
       case .stop(let index): result.append(.stopCommand(step: index))
       case .kill(let index): result.append(.killCommand(step: index))
       case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
@@ -390,7 +404,8 @@ public struct NodePhase: Sendable {
         graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
     }
     state = .marking
-    return [.write(Marker(failedSteps: failedSteps))]
+    let failed = failedSteps
+    return [.write(Marker(failedSteps: failed, unfinished: unfinished.filter { failed.contains($0.key) }))]
   }
 
   private mutating func undoNext(_ queue: [Int], _ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {

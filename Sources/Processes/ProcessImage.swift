@@ -46,6 +46,8 @@ public struct ProcessImage: Hashable, Sendable {
     case inherited
     /// /dev/null.
     case null
+    /// These bytes, and then the end.
+    case text([UInt8])
   }
 
   /// The command and its arguments, byte for byte.

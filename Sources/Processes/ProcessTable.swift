@@ -154,7 +154,16 @@ public final class ProcessTable {
     let groups = image.identity?.supplementaryGroups ?? []
 
     var request = clinux_spawn_request()
-    request.stdio = (image.standardInput == .null ? nullDevice : -1, -1, -1)
+    var input: CInt = -1
+    defer { if input >= 0 { _ = clinux_close(input) } }
+    switch image.standardInput {
+    case .null: request.stdio = (nullDevice, -1, -1)
+    case .inherited: request.stdio = (-1, -1, -1)
+    case .text(let bytes):
+      input = clinux_memory_file_with("input", bytes, UInt(bytes.count))
+      if input < 0 { return input }
+      request.stdio = (input, -1, -1)
+    }
     request.kept = image.keptDescriptor ?? 0
     request.group = CLINUX_GROUP_OWN
     request.take_terminal = image.takesTerminal

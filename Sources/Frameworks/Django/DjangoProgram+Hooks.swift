@@ -8,6 +8,8 @@ extension DjangoProgram {
     options = sys.argv[3:]
     is_fatal = mode == "infrastructure" or "--fatal" in options
     only = [options[index + 1] for index, each in enumerate(options) if each == "--only"]
+    # What an earlier start of the same run ID left undone.
+    only = only or os.environ.pop("SUPERVISOR_RETRY", "").split()
 
     sys.argv[:] = ["manage.py", "autoinit" if mode == "list" else "autoinit_" + mode]
     os.environ["DJANGO_SETTINGS_MODULE"] = module

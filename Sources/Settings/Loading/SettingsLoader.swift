@@ -12,7 +12,9 @@ public enum SettingsLoader {
   static let otherVariables: Set<String> = [
     "SUPERVISOR_SETTINGS", "SUPERVISOR_PHASE", "SUPERVISOR_ROLE", "SUPERVISOR_PRIMARY",
     "SUPERVISOR_ROLE_FILE",
-    "SUPERVISOR_OUTPUT",
+    "SUPERVISOR_OUTPUT", "SUPERVISOR_AGENT", "SUPERVISOR_PROCESS", "SUPERVISOR_RETRY",
+    "SUPERVISOR_RESULT_FILE",
+    "SUPERVISOR_RESULT_FD",
   ]
 
   /// Finds the file, reads it and makes the settings. Reads nothing but that file, those it names (fragments,
