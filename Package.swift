@@ -11,6 +11,8 @@ let package = Package(
     // For the fuzz targets (Tests/Fuzzing), which are a package of their own.
     .library(name: "Settings", targets: ["Settings"]),
     .library(name: "Control", targets: ["Control"]),
+    // For the simulator (Tests/Simulation), which is another.
+    .library(name: "Phases", targets: ["Phases", "Coordination", "EventLoop"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),

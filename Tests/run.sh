@@ -16,7 +16,7 @@ cd -- "$root"
 logs=$root/.build-tests/logs
 release=$root/.build-release/out
 
-stages=(format shell imports checks release test try address thread fuzz)
+stages=(format shell imports checks release test try address thread fuzz simulation)
 declare -A about=(
   [format]="swift format, strictly"
   [shell]="shellcheck of every shell script"
@@ -28,6 +28,7 @@ declare -A about=(
   [address]="the unit tests under the address sanitizer"
   [thread]="the unit tests under the thread sanitizer"
   [fuzz]="the fuzzers, 15 seconds each"
+  [simulation]="fleets in trouble, simulated from many seeds"
 )
 # A stage that takes longer hangs.
 stage_limit=15m
@@ -104,6 +105,10 @@ stage_fuzz() {
   fi
 }
 
+stage_simulation() {
+  Tests/Simulation/run.sh
+}
+
 # Swift Testing calls a run of no tests passed: a filter or a build gone wrong must not look like success.
 run_tests() {
   local log status=0
@@ -130,7 +135,7 @@ install_missing() {
 list_stages() {
   local stage
   for stage in "${stages[@]}"; do
-    printf '%-9s %s\n' "$stage" "${about[$stage]}"
+    printf '%-10s %s\n' "$stage" "${about[$stage]}"
   done
 }
 

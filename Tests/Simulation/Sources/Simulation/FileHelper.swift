@@ -1,0 +1,248 @@
+import EventLoop
+
+/// The process that touches files for a node: requests one after the other, each with its answer, and locks that are
+/// its own. What it does when it is closed, hangs, is killed or loses PID 1 is what `Processes.FileHelper` and
+/// `clinux_file_helper_main` do.
+final class FileHelper {
+  /// Carried out at the store; returns what PID 1 is told.
+  typealias Work = () -> () -> Void
+
+  private struct Request {
+    let work: Work
+    let latency: Duration
+    let number: Int
+  }
+
+  private unowned let world: World
+  unowned let life: Life
+  let name: String
+  /// The process.
+  private(set) var isAlive = true
+  /// PID 1's end of the socket is closed; nothing is answered any more.
+  private(set) var isClosed = false
+  /// PID 1 has vanished: what is under way and asked for is done, then the groups are ended.
+  private var isOrphan = false
+  private var isClosedByUs = false
+  private(set) var held: [LockFile] = []
+  /// The name of a holder that vanished before us, and until when what it ran may take to end: until then the lock file
+  /// must go on to say so, for those after us.
+  private var left: (name: String, until: MonotonicInstant)?
+  private var heldAsTold = 0
+  private var waitsFor: LockFile?
+  private var queue: [Request] = []
+  private var isBusy = false
+  private var lastReply = MonotonicInstant(nanoseconds: 0)
+  private var requests = 0
+  /// Not answered yet: what PID 1 is told when no answer will come.
+  private var pending: [(number: Int, failed: (String) -> Void)] = []
+  /// Whether a command runs that is to be ended before the lock goes.
+  var guardsCommands: () -> Bool = { false }
+  /// Ends them; they are gone a little later.
+  var endCommands: () -> Void = {}
+  var onLost: () -> Void = {}
+
+  static let patience = Duration.seconds(10)
+
+  init(world: World, life: Life, name: String) {
+    self.world = world
+    self.life = life
+    self.name = name
+  }
+
+  // MARK: Requests
+
+  func request(failed: @escaping (String) -> Void, _ work: @escaping Work) {
+    requests += 1
+    let number = requests
+    guard !isClosed else {
+      life.deliver(after: .zero) { failed("the helper process has ended") }
+      return
+    }
+    pending.append((number, failed))
+    enqueue(Request(work: work, latency: world.latency(), number: number))
+    waitForAnswer(number)
+  }
+
+  private func waitForAnswer(_ number: Int) {
+    life.deliver(after: FileHelper.patience) { [self] in
+      guard !isClosed, pending.contains(where: { $0.number == number }) else { return }
+      if guardsCommands() { return waitForAnswer(number) }
+      world.trace("\(life.name): \(name) does not answer")
+      world.watch.saw(.hung)
+      if heldAsTold == 0, held.isEmpty { isAlive = false }
+      failAll("no answer from the file system: it hangs")
+    }
+  }
+
+  /// Takes a lock without limit: `busy` at most once, then `taken`.
+  func lock(
+    _ lock: LockFile, owner: String, takeoverDelay: Duration, busy: @escaping (String) -> Void,
+    taken: @escaping (String) -> Void
+  ) {
+    requests += 1
+    let number = requests
+    pending.append((number, { _ in }))
+    let got: (String) -> Void = { [self] leftBy in
+      waitsFor = nil
+      held.append(lock)
+      if !leftBy.isEmpty { world.watch.saw(.vanished) }
+      if !leftBy.isEmpty { left = (leftBy, world.now + takeoverDelay) }
+      world.watch.lockTaken(lock, by: life)
+      reply { [self] in
+        pending.removeAll { $0.number == number }
+        heldAsTold += 1
+        taken(leftBy)
+      }
+      finishRequest()
+    }
+    world.after(world.latency()) { [self] in
+      guard isAlive, !isOrphan else { return }
+      if lock.isFree { return got(lock.take(self, owner: owner).leftBy) }
+      let holder = lock.content
+      world.watch.saw(.waited)
+      reply { busy(holder) }
+      waitsFor = lock
+      lock.wait(self, owner: owner, got)
+    }
+    isBusy = true
+  }
+
+  func unlock(_ lock: LockFile, _ done: @escaping () -> Void) {
+    request(failed: { _ in done() }) { [self] in
+      if held.contains(where: { $0 === lock }) {
+        held.removeAll { $0 === lock }
+        world.watch.lockReleased(lock, by: life, why: "unlock")
+        release(lock)
+      }
+      return { [self] in
+        heldAsTold -= 1
+        done()
+      }
+    }
+  }
+
+  private func release(_ lock: LockFile) {
+    lock.release(saying: left.flatMap { world.now < $0.until ? $0.name : nil } ?? "")
+  }
+
+  private func enqueue(_ request: Request) {
+    queue.append(request)
+    if !isBusy { next() }
+  }
+
+  private func finishRequest() {
+    isBusy = false
+    next()
+  }
+
+  private func next() {
+    guard isAlive else { return }
+    guard !queue.isEmpty else {
+      if isOrphan || isClosedByUs { endInOrder() }
+      return
+    }
+    let request = queue.removeFirst()
+    isBusy = true
+    world.after(request.latency) { [self] in
+      guard isAlive else { return }
+      let answer = request.work()
+      reply { [self] in
+        pending.removeAll { $0.number == request.number }
+        answer()
+      }
+      finishRequest()
+    }
+  }
+
+  /// Answers keep their order.
+  private func reply(_ answer: @escaping () -> Void) {
+    lastReply = max(lastReply, world.now + world.replyLatency())
+    life.deliver(at: lastReply) { [self] in
+      guard !isClosed else { return }
+      answer()
+    }
+  }
+
+  // MARK: Its end
+
+  /// PID 1 closes it: what is pending is not answered. One that waits for a lock does not see that, and is killed.
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    isClosedByUs = true
+    if !pending.isEmpty, heldAsTold == 0 { return die() }
+    pending = []
+    if !isBusy { endInOrder() }
+  }
+
+  /// The socket has broken, or PID 1 gave up waiting: everything pending fails.
+  private func failAll(_ reason: String) {
+    isClosed = true
+    let waiting = pending
+    pending = []
+    for request in waiting { request.failed(reason) }
+    guard isAlive else { return onLost() }
+    // It goes on with what hangs, and sees only then that it is alone.
+    isOrphan = true
+    if !isBusy { endInOrder() }
+  }
+
+  /// PID 1 is gone.
+  func loseFirst() {
+    guard isAlive else { return }
+    isClosed = true
+    if held.isEmpty { return die() }
+    isOrphan = true
+    if !isBusy { endInOrder() }
+  }
+
+  /// Nobody is left to answer: first the groups, then the locks.
+  private func endInOrder() {
+    guard isAlive else { return }
+    if held.isEmpty || !guardsCommands() { return endNow() }
+    endCommands()
+    world.after(.milliseconds(2)) { [self] in endInOrder() }
+  }
+
+  private func endNow() {
+    isAlive = false
+    for lock in held {
+      world.watch.lockReleased(lock, by: life, why: "\(name) ended")
+      release(lock)
+    }
+    held = []
+    guard !isClosedByUs else { return }
+    life.deliver(after: world.replyLatency()) { [self] in onLost() }
+  }
+
+  /// A planted mistake: the locks go, and nobody is told.
+  func giveUpLocks() {
+    let given = held
+    held = []
+    for lock in given { lock.release(saying: "") }
+  }
+
+  /// Killed: nothing is in order.
+  func die(lease: Duration = .zero) {
+    guard isAlive else { return }
+    isAlive = false
+    waitsFor?.leave(self)
+    waitsFor = nil
+    for lock in held {
+      world.after(lease) { [world, life] in
+        world.watch.lockReleased(lock, by: life, why: nil)
+        lock.release(saying: nil)
+      }
+    }
+    held = []
+  }
+
+  /// Killed, and PID 1 hears of it.
+  func crash() {
+    die()
+    life.deliver(after: world.random.duration(.milliseconds(1)...(.milliseconds(300)))) { [self] in
+      guard !isClosed else { return }
+      failAll("the helper process ended unexpectedly")
+    }
+  }
+}

@@ -1,0 +1,46 @@
+import Coordination
+import Phases
+
+/// A mistake that is built in on purpose, to see that the invariants find it.
+enum PlantedBug: String, CaseIterable, Sendable {
+  /// A step starts before the claim that names it is durable.
+  case earlyStart = "early-start"
+  /// What a look from before the lock found is taken for the look inside.
+  case staleLook = "stale-look"
+  /// The lock is released while a command is still being stopped.
+  case earlyRelease = "early-release"
+  /// The lock of one who vanished is taken as if it had been given back.
+  case noTakeover = "no-takeover-delay"
+}
+
+/// How a planted bug shows in one life: between the values and those who carry out their effects, so that the values
+/// stay what they are.
+struct Sabotage {
+  var bug: PlantedBug?
+  private var lastSeen: ReleaseRecord??
+  private var looksInside = false
+
+  init(_ bug: PlantedBug? = nil) {
+    self.bug = bug
+  }
+
+  var answersBeforeDurable: Bool { bug == .earlyStart }
+  var releasesEarly: Bool { bug == .earlyRelease }
+  var skipsTakeover: Bool { bug == .noTakeover }
+
+  /// The event as the value gets to see it.
+  mutating func changed(_ event: InfrastructurePhase.Event) -> InfrastructurePhase.Event {
+    guard case .lockHeld = event else { return event }
+    looksInside = true
+    return skipsTakeover ? .lockHeld(leftBy: "") : event
+  }
+
+  mutating func seen(_ record: ReleaseRecord?) { lastSeen = .some(record) }
+
+  /// The answer to a read that is made under the lock, without reading.
+  mutating func staleAnswer() -> ReleaseRecord?? {
+    guard bug == .staleLook, looksInside else { return nil }
+    looksInside = false
+    return lastSeen
+  }
+}

@@ -1,0 +1,253 @@
+import Coordination
+import EventLoop
+import Phases
+
+/// What a run of many seeds must have seen at least once.
+enum Sight: String, CaseIterable, Sendable {
+  case appStarted = "apps started"
+  case failed = "failures with a reason"
+  case stopped = "stops"
+  case waited = "waits for a lock"
+  case vanished = "locks of holders that vanished"
+  case tookOver = "claims taken over"
+  case infrastructureStep = "infrastructure steps"
+  case nodeStep = "node steps"
+  case rollback = "rollbacks"
+  case checkFailed = "failed checks"
+  case timedOut = "commands stopped or killed"
+  case lockLost = "locks lost under a step"
+  case excused = "overlaps with a node that stood still"
+  case writeFailed = "failed writes"
+  case hung = "hanging answers"
+}
+
+/// The invariants. It sees what really happens, not what the values believe.
+final class Watch {
+  private unowned let world: World
+  /// What the records have said, for each run ID.
+  private var history: [String: [(time: MonotonicInstant, record: ReleaseRecord)]] = [:]
+  /// Steps that are durable as done and must not run again: the hash of their definition.
+  private var done: [String: [String: String]] = [:]
+  private var resumedAt: [ObjectIdentifier: MonotonicInstant] = [:]
+  /// How often what happened: a simulation in which nothing happens proves nothing.
+  private(set) var seen: [Sight: Int] = [:]
+
+  /// How long a step may outlive the lock that was lost with the helper: detection and KILL. The takeover delay is
+  /// longer, so there is no overlap at all, unless the whole of PID 1 stands still in this time; then the bound counts
+  /// from the moment it goes on.
+  static let killTime = Duration.seconds(1)
+
+  init(_ world: World) {
+    self.world = world
+  }
+
+  func resumed(_ life: Life) { resumedAt[ObjectIdentifier(life)] = world.now }
+
+  private func isExcused(_ life: Life) -> Bool {
+    guard life.lockLostAt != nil else { return false }
+    if life.isPaused { return true }
+    return resumedAt[ObjectIdentifier(life)].map { world.now - $0 <= Watch.killTime } ?? false
+  }
+
+  // MARK: Commands
+
+  func started(_ command: Command) {
+    let life = command.life
+    guard command.kind != .check else { return }
+    saw(command.kind == .rollback ? .rollback : command.phase == .node ? .nodeStep : .infrastructureStep)
+    for other in world.running
+    where other.life !== life && other.kind != .check && other.phase == command.phase {
+      // One lock for all run IDs of the infrastructure phase; one for each and each marker directory of the node phase.
+      guard command.phase == .infrastructure || other.scope == command.scope else { continue }
+      if isExcused(other.life) || isExcused(life) {
+        saw(.excused)
+        continue
+      }
+      world.violated("no two at once", "\(command.text) starts while \(other.text) runs")
+    }
+    switch command.phase {
+    case .infrastructure: startedInfrastructure(command)
+    case .node: startedNode(command)
+    }
+  }
+
+  private func startedInfrastructure(_ command: Command) {
+    let life = command.life
+    let runID = life.release.runID.value
+    guard life.lockLostAt == nil else { return }
+    guard world.infrastructureLock.holder?.life === life else {
+      return world.violated("only under the lock", "\(command.text) starts without it")
+    }
+    let (record, _) = world.decode(world.recordFile(life.release), life.release)
+    guard let record, record.claim?.owner == life.owner else {
+      return world.violated(
+        "claimed before begun", "\(command.text) starts under the claim \(claimText(record))")
+    }
+    guard command.kind == .main else {
+      if record.entries.contains(where: { $0.step == command.name }) {
+        world.violated("undone before it is undone", "\(command.text) starts while its step is recorded done")
+      }
+      return
+    }
+    guard record.claim?.running.contains(where: { $0.step == command.name }) == true else {
+      return world.violated(
+        "claimed before begun", "\(command.text) starts under the claim \(claimText(record))")
+    }
+    let step = command.plan.step
+    if !life.release.runID.isDevelopment, done[runID]?[step.name] == step.hash {
+      world.violated("never again once done", "\(command.text) starts though it is durable as done")
+    }
+    for need in step.needs {
+      let hash = life.release.infrastructure.first { $0.step.name == need }?.step.hash ?? ""
+      if !record.isDone(need, hash: hash) {
+        world.violated("needs first", "\(command.text) starts though \(need) is not durable as done")
+      }
+      if !life.outputs.contains(need) {
+        world.violated("outputs of needs", "\(command.text) does not get what \(need) gave")
+      }
+    }
+  }
+
+  private func claimText(_ record: ReleaseRecord?) -> String {
+    guard let claim = record?.claim else { return "of nobody" }
+    return "of \(claim.owner), running \(claim.running.map(\.step))"
+  }
+
+  private func startedNode(_ command: Command) {
+    guard command.kind == .main else { return }
+    for need in command.plan.step.needs where !world.store.isApplied(command.scope, need) {
+      world.violated("needs first", "\(command.text) starts though \(need) is not done")
+    }
+  }
+
+  func ended(_ command: Command, _ result: CommandResult) {
+    let life = command.life
+    if command.kind == .check, result != .succeeded() { saw(.checkFailed) }
+    if command.phase == .infrastructure, command.kind == .check, result != .succeeded() {
+      // Not what it is recorded to be: it may, and shall, run again.
+      life.checkFailed = true
+      done[life.release.runID.value]?[command.name] = nil
+    }
+    // The bound itself, whether or not somebody overlapped.
+    guard let lost = life.lockLostAt, life.isAlive, !life.isPaused, command.kind != .check else { return }
+    let since = max(lost, resumedAt[ObjectIdentifier(life)] ?? lost)
+    if world.now - since > Watch.killTime {
+      world.violated(
+        "killed in time", "\(command.text) ran \((world.now - since).readable) after its lock was lost")
+    }
+  }
+
+  // MARK: Locks
+
+  func lockTaken(_ lock: LockFile, by life: Life) { world.trace("\(life.name) has \(lock.path)") }
+
+  /// `why` is nil for a lock that goes with its holder.
+  func lockReleased(_ lock: LockFile, by life: Life, why: String?) {
+    world.trace("\(life.name) releases \(lock.path): \(why ?? "it vanished")")
+    guard why != nil else { return }
+    let phase: Life.PhaseName = lock === world.infrastructureLock ? .infrastructure : .node
+    if let command = life.commands.first(where: { $0.phase == phase }) {
+      world.violated("lock after step", "\(lock.path) is released while \(command.text) runs")
+    }
+  }
+
+  // MARK: The record
+
+  func recorded(_ record: ReleaseRecord, before: ReleaseRecord?, by life: Life, with helper: FileHelper) {
+    world.trace("\(life.name) record: done \(record.entries.map(\.step)), \(claimText(record))")
+    let runID = life.release.runID.value
+    if let claim = before?.claim, claim.owner != life.owner, before?.completedAt == nil { saw(.tookOver) }
+    if world.infrastructureLock.holder !== helper {
+      world.violated("only under the lock", "\(life.name) writes the record without it")
+    }
+    if record.completedAt != nil, record.failure != nil {
+      world.violated("ready or failed", "the record of \(runID) says both")
+    }
+    if record.failure != nil, record.failure != before?.failure, !life.stepFailed {
+      world.violated(
+        "an interruption is no failure", "\(life.name) records a failure though none of its steps failed")
+    }
+    if record.completedAt != nil, record.completedAt != before?.completedAt || !isReady(before, life) {
+      if let missing = life.release.infrastructure.first(where: {
+        !record.isDone($0.step.name, hash: $0.step.hash)
+      }) {
+        world.violated("ready after every step", "\(runID) is ready without \(missing.step.name)")
+      }
+      if life.stepFailed { world.violated("ready after every step", "\(runID) is ready after a failure") }
+    }
+    follow(record, before, life)
+    history[runID, default: []].append((world.now, record))
+  }
+
+  private func isReady(_ record: ReleaseRecord?, _ life: Life) -> Bool {
+    guard let record, record.completedAt != nil else { return false }
+    return life.release.infrastructure.allSatisfy { record.isDone($0.step.name, hash: $0.step.hash) }
+  }
+
+  /// What has come into the ledger, and what has gone from it.
+  private func follow(_ record: ReleaseRecord, _ before: ReleaseRecord?, _ life: Life) {
+    let runID = life.release.runID.value
+    for entry in record.entries where before?.isDone(entry.step, hash: entry.hash) != true {
+      if !world.store.isApplied(runID, entry.step), !world.isDamaged(runID, entry.step) {
+        world.violated("done when it is done", "\(life.name) records \(entry.step), which nobody has done")
+      }
+      done[runID, default: [:]][entry.step] = entry.hash
+    }
+    for entry in before?.entries ?? [] where !record.isDone(entry.step, hash: entry.hash) {
+      let mayForget =
+        life.stepFailed || life.checkFailed || life.wasInterrupted || life.release.runID.isDevelopment
+        || life.release.infrastructure.first { $0.step.name == entry.step }?.step.hash != entry.hash
+      if !mayForget { world.violated("the ledger forgets nothing", "\(life.name) forgets \(entry.step)") }
+      if done[runID]?[entry.step] == entry.hash { done[runID]?[entry.step] = nil }
+    }
+  }
+
+  // MARK: Outcomes
+
+  func ready(_ life: Life, ran: Bool, outputs: [StepOutput]) {
+    if ran, life.stepFailed {
+      world.violated("ready after every step", "\(life.name) goes on after a failed step")
+    }
+    if life.release.infrastructure.isEmpty, !world.scenario.onlyWaits[life.node] { return }
+    let versions = history[life.release.runID.value] ?? []
+    for (index, version) in versions.enumerated().reversed() {
+      // Who only waits believes the word of those who run the steps.
+      let covers =
+        world.scenario.onlyWaits[life.node]
+        ? version.record.completedAt != nil : isReady(version.record, life)
+      if covers, !life.release.runID.isDevelopment || version.time >= life.beganAt { return }
+      // The version before this one was still the present one when the life began.
+      if version.time < life.beganAt || index == 0 { break }
+    }
+    world.violated(
+      "ready after every step", "\(life.name) goes on, but \(life.release.runID.value) was not ready")
+  }
+
+  func marked(_ life: Life, _ marker: Marker) {
+    let scope = world.scope(life, .node)
+    for plan in life.release.node where !marker.failedSteps.contains(plan.step.name) {
+      if !world.store.isApplied(scope, plan.step.name) {
+        world.violated(
+          "marker after every step", "\(life.name) marks \(plan.step.name) done, which it is not")
+      }
+    }
+  }
+
+  func appStarted(_ life: Life) {
+    saw(.appStarted)
+    if !life.release.node.isEmpty, world.markerFile(life).bytes == nil {
+      world.violated("marker before app", "\(life.name) starts its app without a marker")
+    }
+    if let command = life.commands.first { world.violated("app after steps", "\(command.text) still runs") }
+  }
+
+  func exited(_ life: Life, _ reason: String) {
+    saw(life.wasInterrupted ? .stopped : .failed)
+    if let command = life.commands.first { world.violated("exit after steps", "\(command.text) still runs") }
+    if world.scenario.isHealthy {
+      world.violated("a healthy fleet starts", "\(life.name) exits: \(reason)")
+    }
+  }
+
+  func saw(_ sight: Sight) { seen[sight, default: 0] += 1 }
+}

@@ -1,0 +1,241 @@
+import Coordination
+import EventLoop
+import Phases
+
+/// One simulation: clock, store, nodes, and what becomes of them.
+final class World {
+  let scenario: Scenario
+  let bug: PlantedBug?
+  var random: SeededGenerator
+  private(set) var now = MonotonicInstant(nanoseconds: 1_000_000_000)
+  private(set) var events = 0
+  private var queue = EventQueue()
+  let store = Store()
+  /// Commands, on whatever node.
+  var running: [Command] = []
+  private(set) var lives: [Life?]
+  /// Kept as long as the world: what happens later may still refer to a life that is over.
+  private var allLives: [Life] = []
+  private var clockOffsets: [Duration]
+  private var nextRelease: [Int]
+  private var restartsLeft: [Int]
+  private var awaitsStart: [Bool]
+  private var damaged: Set<String> = []
+  private(set) lazy var watch = Watch(self)
+  /// The first one.
+  private(set) var violation: String?
+  private let isTracing: Bool
+
+  init(_ scenario: Scenario, bug: PlantedBug? = nil, isTracing: Bool = false) {
+    self.scenario = scenario
+    self.bug = bug
+    self.isTracing = isTracing
+    random = SeededGenerator(seed: scenario.seed &* 2)
+    lives = Array(repeating: nil, count: scenario.nodes)
+    clockOffsets = scenario.clockSkew
+    nextRelease = scenario.releaseOf
+    restartsLeft = Array(repeating: scenario.restartsAfterFailure, count: scenario.nodes)
+    awaitsStart = Array(repeating: true, count: scenario.nodes)
+  }
+
+  // MARK: Time
+
+  func at(_ time: MonotonicInstant, _ action: @escaping () -> Void) { queue.add(at: max(time, now), action) }
+
+  func after(_ delay: Duration, _ action: @escaping () -> Void) { at(now + delay, action) }
+
+  func wallClock(of node: Int) -> UInt64 {
+    let real = Int64(1_800_000_000_000_000_000) + Int64(now.nanoseconds)
+    return UInt64(real + clockOffsets[node].wholeNanoseconds)
+  }
+
+  func trace(_ text: @autoclosure () -> String) {
+    guard isTracing else { return }
+    let micros = (now.nanoseconds - 1_000_000_000) / 1000
+    let fraction = String(micros % 1_000_000)
+    print(
+      "\(micros / 1_000_000)." + String(repeating: "0", count: 6 - fraction.count) + fraction + " " + text())
+  }
+
+  func violated(_ invariant: String, _ detail: @autoclosure () -> String) {
+    guard violation == nil else { return }
+    violation = "\(invariant): \(detail())"
+    trace("VIOLATED \(violation ?? "")")
+  }
+
+  /// Everything, until nothing is left to happen or an invariant is violated.
+  func run() {
+    for node in 0..<scenario.nodes {
+      after(scenario.startTimes[node]) { [self] in start(node) }
+    }
+    for item in scenario.faults {
+      after(item.at) { [self] in strike(item.node, item.fault) }
+    }
+    let limit = now + scenario.limit
+    while violation == nil, let (time, action) = queue.removeFirst() {
+      if time > limit, let late = firstUnsettled {
+        now = limit
+        violated(
+          "bounded time", "\(late) has neither started its app nor failed after \(scenario.limit.readable)")
+        break
+      }
+      now = time
+      events += 1
+      action()
+    }
+    if violation == nil { atTheEnd() }
+    // What refers to itself in a circle is cut, so that ten thousand worlds fit into memory.
+    queue = EventQueue()
+    for life in allLives { life.forgetAll() }
+  }
+
+  private var firstUnsettled: String? {
+    for node in 0..<scenario.nodes {
+      if let life = lives[node], life.condition == .working { return life.name }
+      if awaitsStart[node] { return "node-\(node)" }
+    }
+    return nil
+  }
+
+  private func atTheEnd() {
+    if let stuck = firstUnsettled {
+      violated("nothing left waiting", "\(stuck) waits for something that never comes")
+    }
+    for lock in store.allLocks {
+      if let holder = lock.holder {
+        violated("nothing left waiting", "\(holder.life.name) still holds \(lock.path)")
+      }
+      if lock.hasWaiters { violated("nothing left waiting", "somebody still waits for \(lock.path)") }
+    }
+    if let command = running.first { violated("nothing left waiting", "\(command.text) still runs") }
+  }
+
+  /// For the head of a trace.
+  static func describe(_ scenario: Scenario) -> String {
+    var lines = [
+      "\(scenario.nodes) nodes on hosts \(scenario.hosts), rules \(scenario.rules)",
+      "store \(scenario.store)",
+    ]
+    for release in scenario.releases {
+      lines.append("release \(release.runID.value):")
+      for plan in release.infrastructure + release.node {
+        lines.append("  \(plan.step) \(plan.behaviour) in \(plan.duration)")
+      }
+    }
+    lines += scenario.faults.map { "fault at \($0.at.readable), node-\($0.node): \($0.fault)" }
+    return lines.joined(separator: "\n")
+  }
+
+  // MARK: Nodes
+
+  private func start(_ node: Int) {
+    guard lives[node].map({ !$0.isAlive }) ?? true else { return }
+    awaitsStart[node] = false
+    let life = Life(world: self, node: node, number: allLives.count + 1, releaseIndex: nextRelease[node])
+    lives[node] = life
+    allLives.append(life)
+    trace("\(life.name) starts with \(life.release.runID.value)")
+    life.begin()
+  }
+
+  private func startAgain(_ node: Int, after delay: ClosedRange<Duration>) {
+    awaitsStart[node] = true
+    after(random.duration(delay)) { [self] in start(node) }
+  }
+
+  /// Its app runs, or it has exited by itself.
+  func settled(_ life: Life) {
+    guard case .exited = life.condition else { return }
+    if life.wasInterrupted {
+      startAgain(life.node, after: .milliseconds(10)...(.seconds(3)))
+    } else if restartsLeft[life.node] > 0 {
+      restartsLeft[life.node] -= 1
+      startAgain(life.node, after: .milliseconds(100)...(.seconds(10)))
+    }
+  }
+
+  /// It was killed.
+  func ended(_ life: Life) { startAgain(life.node, after: .milliseconds(10)...(.seconds(20))) }
+
+  private func strike(_ node: Int, _ fault: Scenario.Fault) {
+    trace("fault at node-\(node): \(fault)")
+    let life = lives[node].flatMap { $0.isAlive ? $0 : nil }
+    switch fault {
+    case .killFirst: life?.killFirst()
+    case .killHelper: life?.killHelper()
+    case .killContainer: life?.killContainer()
+    case .killHost:
+      let host = scenario.hosts[node]
+      for other in lives where other?.host == host { other?.killHost() }
+    case .pause(let length): life?.pause(for: length)
+    case .killHelperOfPaused(let length):
+      life?.pause(for: length)
+      after(random.duration(.zero...length)) { life?.killHelper() }
+    case .stop(let release):
+      nextRelease[node] = release
+      life?.interrupt()
+    case .clockStep(let step): clockOffsets[node] += step
+    case .diskFull(let length): store.diskFullUntil = now + length
+    case .readError(let length): store.readErrorUntil = now + length
+    case .damage(let release, let step):
+      let plan = scenario.releases[release]
+      let name = plan.infrastructure[step].step.name
+      store.unapply(plan.runID.value, name)
+      damaged.insert("\(plan.runID.value)/\(name)")
+    }
+  }
+
+  /// Whether somebody has undone this step by hand at some time.
+  func isDamaged(_ scope: String, _ step: String) -> Bool { damaged.contains("\(scope)/\(step)") }
+
+  // MARK: The store
+
+  func latency() -> Duration {
+    let bad = scenario.store
+    if bad.hangsPerMille > 0, random.number(0...999) < bad.hangsPerMille {
+      return random.duration(.seconds(8)...(.seconds(30)))
+    }
+    if bad.slowPercent > 0, random.chance(bad.slowPercent) { return random.duration(bad.slow) }
+    return random.duration(bad.usual)
+  }
+
+  /// From the helper's answer to PID 1's turn.
+  func replyLatency() -> Duration { random.duration(.microseconds(20)...(.milliseconds(1))) }
+
+  var infrastructureLock: LockFile { store.lock("infrastructure.lock") }
+
+  func recordFile(_ release: Scenario.Release) -> StoredFile { store.file("releases/\(release.runID.value)") }
+
+  func markerFile(_ life: Life) -> StoredFile {
+    store.file("\(life.host)/\(life.release.runID.value).marker")
+  }
+
+  /// Where what a phase's steps do can be seen: everywhere, or on this host.
+  func scope(_ life: Life, _ phase: Life.PhaseName) -> String {
+    phase == .infrastructure ? life.release.runID.value : "\(life.host)/\(life.release.runID.value)"
+  }
+
+  func decode(_ file: StoredFile, _ release: Scenario.Release) -> (ReleaseRecord?, ReleaseRecord.Damage?) {
+    guard let bytes = file.bytes else { return (nil, nil) }
+    if let decoded = file.decoded { return (decoded, nil) }
+    do throws(ReleaseRecord.Damage) {
+      let record = try ReleaseRecord.decode(bytes, runID: release.runID.value)
+      file.decoded = record
+      return (record, nil)
+    } catch {
+      violated("a record can be read", "\(error)")
+      return (nil, error)
+    }
+  }
+
+  func replace(_ file: StoredFile, _ record: ReleaseRecord, by life: Life, with helper: FileHelper) {
+    let (before, _) = decode(file, life.release)
+    file.replace(record.encoded())
+    let (after, _) = decode(file, life.release)
+    if after != record { violated("a record can be read", "\(record) became \(String(describing: after))") }
+    watch.recorded(record, before: before, by: life, with: helper)
+    let watchers = file.watchers
+    file.watchers = []
+    for watcher in watchers { watcher.recordChanged() }
+  }
+}

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Builds the simulator and runs it: Tests/Simulation/run.sh [ARGUMENT…]; `--help` names them. Without any it does what
+# CI does: many seeds, the planted bugs, the cost of large fleets.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=$root/.build-simulation
+
+swift build --package-path "$here" --scratch-path "$build" -c release --product Simulation >&2
+exec "$build/release/Simulation" "$@"
