@@ -27,6 +27,8 @@ final class FileHelper {
   /// The name of a holder that vanished before us, and until when what it ran may take to end: until then the lock file
   /// must go on to say so, for those after us.
   private var left: (name: String, until: MonotonicInstant)?
+  /// Names us in a lock file that had no room for it: before the next write, which else fails.
+  private var unnamed: (() -> Void)?
   private var heldAsTold = 0
   private var waitsFor: LockFile?
   private var queue: [Request] = []
@@ -82,7 +84,10 @@ final class FileHelper {
     requests += 1
     let number = requests
     pending.append((number, { _ in }))
-    let got: (String) -> Void = { [self] leftBy in
+    let got = { [self] in
+      let hasRoom = world.hasRoom(for: lock)
+      let leftBy = lock.take(self, owner: owner, hasRoom: hasRoom)
+      if !hasRoom { unnamed = { lock.name(owner) } }
       waitsFor = nil
       held.append(lock)
       if !leftBy.isEmpty { world.watch.saw(.vanished) }
@@ -97,12 +102,12 @@ final class FileHelper {
     }
     world.after(world.latency()) { [self] in
       guard isAlive, !isOrphan else { return }
-      if lock.isFree { return got(lock.take(self, owner: owner).leftBy) }
+      if lock.isFree { return got() }
       let holder = lock.content
       world.watch.saw(.waited)
       reply { busy(holder) }
       waitsFor = lock
-      lock.wait(self, owner: owner, got)
+      lock.wait(self, got)
     }
     isBusy = true
   }
@@ -121,7 +126,18 @@ final class FileHelper {
     }
   }
 
+  /// Whether each lock file that is held names its holder; with room they do from now on.
+  func nameLocks(hasRoom: Bool) -> Bool {
+    guard let name = unnamed else { return true }
+    guard hasRoom else { return false }
+    name()
+    unnamed = nil
+    return true
+  }
+
   private func release(_ lock: LockFile) {
+    unnamed = nil
+    if world.bug == .forgottenHolder { left = nil }
     lock.release(saying: left.flatMap { world.now < $0.until ? $0.name : nil } ?? "")
   }
 
@@ -218,7 +234,7 @@ final class FileHelper {
   /// A planted mistake: the locks go, and nobody is told.
   func giveUpLocks() {
     let given = held
-    held = []
+    (held, unnamed) = ([], nil)
     for lock in given { lock.release(saying: "") }
   }
 

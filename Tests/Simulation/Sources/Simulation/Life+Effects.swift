@@ -87,7 +87,8 @@ extension Life {
       [self] in
       let fails = world.now < world.store.diskFullUntil
       if fails { world.watch.saw(.writeFailed) }
-      let applies = !fails || world.random.chance(world.scenario.store.failsAfterTheFact)
+      let isNamed = store.nameLocks(hasRoom: !fails)
+      let applies = isNamed && (!fails || world.random.chance(world.scenario.store.failsAfterTheFact))
       if applies { world.replace(recordFile, record, by: self, with: store) }
       return { [self] in
         if answersEarly { return }

@@ -9,6 +9,8 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case staleLook = "stale-look"
   /// The lock is released while a command is still being stopped.
   case earlyRelease = "early-release"
+  /// Who gives the lock back before the takeover delay is over leaves no trace of the one that vanished.
+  case forgottenHolder = "forgotten-holder"
   /// The lock of one who vanished is taken as if it had been given back.
   case noTakeover = "no-takeover-delay"
 }

@@ -84,7 +84,8 @@ struct Scenario {
   var rules = InfrastructureRules()
   var nodeRules = NodePhase.Rules()
   var store = Store()
-  var faults: [(at: Duration, node: Int, fault: Fault)] = []
+  /// Some strike whoever has the infrastructure lock at that moment, and their node only when nobody has.
+  var faults: [(at: Duration, node: Int, isForHolder: Bool, fault: Fault)] = []
   /// How often a node that exited with a failure is started again.
   var restartsAfterFailure = 0
   var limit: Duration = .seconds(0)
@@ -170,7 +171,7 @@ extension Scenario {
       let at =
         random.chance(40) ? last + random.duration(.zero...(.seconds(4))) : random.duration(.zero...window)
       last = at
-      faults.append((at, random.number(0...nodes - 1), fault))
+      faults.append((at, random.number(0...nodes - 1), random.chance(40), fault))
     }
   }
 

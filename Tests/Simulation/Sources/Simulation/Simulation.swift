@@ -83,19 +83,26 @@ struct Simulation {
     return false
   }
 
+  /// Each in as many seeds as it takes.
   private static func findPlanted(_ seeds: Range<UInt64>) async -> Bool {
     var isFine = true
     for bug in PlantedBug.allCases {
-      let tally = await Tally.of(seeds.lowerBound..<min(seeds.upperBound, seeds.lowerBound + 2000), bug: bug)
-      if let first = tally.violations.min(by: { $0.seed < $1.seed }) {
-        print(
-          "planted bug \(bug.rawValue): found by \(tally.violations.count) of \(tally.seeds) seeds, first by \(first.seed):"
-        )
-        print("  \(first.text)")
-      } else {
+      var tally = Tally()
+      var next = seeds.lowerBound
+      while tally.violations.isEmpty, next < seeds.upperBound {
+        let end = min(next + 1000, seeds.upperBound)
+        tally.add(await Tally.of(next..<end, bug: bug))
+        next = end
+      }
+      guard let first = tally.violations.first else {
         print("planted bug \(bug.rawValue): NOT FOUND by \(tally.seeds) seeds")
         isFine = false
+        continue
       }
+      print(
+        "planted bug \(bug.rawValue): found by \(tally.violations.count) of \(tally.seeds) seeds, first by \(first.seed):"
+      )
+      print("  \(first.text)")
     }
     return isFine
   }

@@ -29,7 +29,7 @@ final class LockFile {
   private(set) var holder: FileHelper?
   /// The name of the holder; what is left of it after its end tells that it did not give the lock back.
   private(set) var content = ""
-  private var waiters: [(helper: FileHelper, owner: String, taken: (_ leftBy: String) -> Void)] = []
+  private var waiters: [(helper: FileHelper, taken: () -> Void)] = []
 
   init(path: String) {
     self.path = path
@@ -38,15 +38,18 @@ final class LockFile {
   var isFree: Bool { holder == nil }
   var hasWaiters: Bool { !waiters.isEmpty }
 
-  func take(_ helper: FileHelper, owner: String) -> (leftBy: String, ()) {
+  /// What the file says becomes `owner`, or stays when there is no room for it.
+  func take(_ helper: FileHelper, owner: String, hasRoom: Bool) -> String {
     let left = content
     holder = helper
-    content = owner
-    return (left, ())
+    if hasRoom { content = owner }
+    return left
   }
 
-  func wait(_ helper: FileHelper, owner: String, _ taken: @escaping (String) -> Void) {
-    waiters.append((helper, owner, taken))
+  func name(_ owner: String) { content = owner }
+
+  func wait(_ helper: FileHelper, _ taken: @escaping () -> Void) {
+    waiters.append((helper, taken))
   }
 
   func leave(_ helper: FileHelper) {
@@ -58,8 +61,7 @@ final class LockFile {
     holder = nil
     if let text { content = text }
     guard !waiters.isEmpty else { return }
-    let next = waiters.removeFirst()
-    next.taken(take(next.helper, owner: next.owner).leftBy)
+    waiters.removeFirst().taken()
   }
 }
 

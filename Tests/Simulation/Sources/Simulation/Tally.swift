@@ -43,7 +43,7 @@ struct Tally: Sendable {
     }
   }
 
-  private mutating func add(_ other: Tally) {
+  mutating func add(_ other: Tally) {
     seeds += other.seeds
     events += other.events
     for (sight, count) in other.seen { seen[sight, default: 0] += count }

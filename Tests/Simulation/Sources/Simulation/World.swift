@@ -69,7 +69,9 @@ final class World {
       after(scenario.startTimes[node]) { [self] in start(node) }
     }
     for item in scenario.faults {
-      after(item.at) { [self] in strike(item.node, item.fault) }
+      after(item.at) { [self] in
+        strike(item.isForHolder ? infrastructureLock.holder?.life.node ?? item.node : item.node, item.fault)
+      }
     }
     let limit = now + scenario.limit
     while violation == nil, let (time, action) = queue.removeFirst() {
@@ -122,7 +124,9 @@ final class World {
         lines.append("  \(plan.step) \(plan.behaviour) in \(plan.duration)")
       }
     }
-    lines += scenario.faults.map { "fault at \($0.at.readable), node-\($0.node): \($0.fault)" }
+    lines += scenario.faults.map {
+      "fault at \($0.at.readable), \($0.isForHolder ? "the holder, else " : "")node-\($0.node): \($0.fault)"
+    }
     return lines.joined(separator: "\n")
   }
 
@@ -201,6 +205,9 @@ final class World {
 
   /// From the helper's answer to PID 1's turn.
   func replyLatency() -> Duration { random.duration(.microseconds(20)...(.milliseconds(1))) }
+
+  /// Only the shared store fills up.
+  func hasRoom(for lock: LockFile) -> Bool { lock !== infrastructureLock || now >= store.diskFullUntil }
 
   var infrastructureLock: LockFile { store.lock("infrastructure.lock") }
 
