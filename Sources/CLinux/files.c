@@ -22,9 +22,20 @@
 #define MAX_LOCKS 8
 #define MAX_GUARDED 256
 
+#define MAX_OWNER 1024
+
 struct lock {
   int fd;
   char path[MAX_PATH];
+  // What the file is to say while we hold it, and whether it does.
+  char owner[MAX_OWNER];
+  size_t owner_length;
+  bool is_named;
+  // What it said when the lock became ours: the name of a holder that vanished. Until what that one ran has had the
+  // time to end, the file goes on saying so to those after us.
+  char left[MAX_OWNER];
+  size_t left_length;
+  long settled_at;
 };
 
 // This runs in a process of its own with one thread, so plain statics do.
@@ -158,7 +169,32 @@ static int sync_directory_of(const char *file) {
   return error;
 }
 
+// Makes this the content of a lock file. Over what is there, which needs no room on a full disk and, should it fail
+// all the same, leaves that in place.
+static bool say(int fd, const char *text, size_t length) {
+  ssize_t size = length == 0 ? 0 : pwrite(fd, text, length, 0);
+  if (size < 0) return false;
+  if (size != (ssize_t)length) {
+    errno = ENOSPC;
+    return false;
+  }
+  return ftruncate(fd, (off_t)length) == 0;
+}
+
+// Whether each of our lock files names us. A full disk may have prevented that.
+static bool name_locks(void) {
+  bool named = true;
+  for (int i = 0; i < lock_count; i++) {
+    if (!locks[i].is_named) locks[i].is_named = say(locks[i].fd, locks[i].owner, locks[i].owner_length);
+    named = named && locks[i].is_named;
+  }
+  return named;
+}
+
 static bool write_file(uint32_t mode, size_t length) {
+  // Nothing begins before its claim is written. So nothing runs that the next holder, should we vanish, would not wait
+  // for.
+  if (!name_locks()) return answer(CLINUX_FILE_WRITE, errno, CLINUX_FILE_STAGE_WRITE, NULL, 0);
   char temporary[MAX_PATH + 32];
   snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid());
   // The lock of the phase makes us the only writer of this name; what is there was left by a crash.
@@ -240,10 +276,10 @@ static bool is_still_there(int fd) {
 }
 
 // Opens and locks. Returns the descriptor, -1 after an error that has been answered, -2 when nobody listens any more.
-static int open_locked(uint32_t mode) {
+static int open_locked(void) {
   bool said_busy = false;
   for (;;) {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, (mode_t)mode);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return answer(CLINUX_FILE_LOCK, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0) ? -1 : -2;
     int result = flock(fd, LOCK_EX | LOCK_NB);
     if (result < 0 && errno == EWOULDBLOCK) {
@@ -267,33 +303,42 @@ static int open_locked(uint32_t mode) {
   }
 }
 
-static bool take_lock(uint32_t mode, size_t length) {
+static bool take_lock(uint32_t settling, size_t length) {
   if (lock_count == MAX_LOCKS) return answer(CLINUX_FILE_LOCK, ENOLCK, CLINUX_FILE_STAGE_LOCK, NULL, 0);
-  // What the lock file will say while we hold it; `data` is needed for what it says now.
-  char owner[1024];
-  if (length > sizeof owner) length = sizeof owner;
-  memcpy(owner, data, length);
-  int fd = open_locked(mode);
+  // `data` is needed for what the file says now.
+  struct lock *lock = &locks[lock_count];
+  lock->owner_length = length < MAX_OWNER ? length : MAX_OWNER;
+  memcpy(lock->owner, data, lock->owner_length);
+  int fd = open_locked();
   if (fd < 0) return fd == -1;
   // From here on the death of PID 1 is met by ending the groups first; until now it was to end us at once.
   prctl(PR_SET_PDEATHSIG, 0L, 0L, 0L, 0L);
   // A holder that gives its lock back empties the file: what is there names one that vanished.
   ssize_t left = read_all(fd);
-  if (ftruncate(fd, 0) == 0 && pwrite(fd, owner, length, 0) < 0) {
-    // A full disk: those who wait do not learn whom they wait for. The lock does not depend on it.
-  }
-  locks[lock_count].fd = fd;
-  snprintf(locks[lock_count].path, MAX_PATH, "%s", path);
+  lock->left_length = left <= 0 ? 0 : left < MAX_OWNER ? (size_t)left : MAX_OWNER;
+  memcpy(lock->left, data, lock->left_length);
+  lock->settled_at = milliseconds_now() + (long)settling;
+  snprintf(lock->path, MAX_PATH, "%s", path);
+  lock->fd = fd;
+  lock->is_named = false;
   lock_count++;
-  return answer(CLINUX_FILE_LOCK, 0, 0, data, left > 0 ? (size_t)left : 0);
+  // When that fails, those who wait do not learn whom they wait for; it is tried again before anything is written.
+  name_locks();
+  return answer(CLINUX_FILE_LOCK, 0, 0, lock->left, lock->left_length);
+}
+
+// What a lock file says once it is given back in order: nothing, unless what our predecessor ran may still do so.
+static void clear_name(const struct lock *lock) {
+  bool is_settled = lock->left_length == 0 || milliseconds_now() >= lock->settled_at;
+  if (!say(lock->fd, lock->left, is_settled ? 0 : lock->left_length)) {
+    // The next holder waits a little for what we ran to end, though it has: nothing worse.
+  }
 }
 
 static bool release_lock(void) {
   for (int i = 0; i < lock_count; i++) {
     if (strcmp(locks[i].path, path) != 0) continue;
-    if (ftruncate(locks[i].fd, 0) < 0) {
-      // The next holder waits a little for what we ran to end, though it has: nothing worse.
-    }
+    clear_name(&locks[i]);
     close(locks[i].fd);
     locks[i] = locks[--lock_count];
     return answer(CLINUX_FILE_UNLOCK, 0, 0, NULL, 0);
@@ -378,10 +423,6 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
     }
   }
   if (lock_count > 0) end_guarded_groups();
-  for (int i = 0; i < lock_count; i++) {
-    if (ftruncate(locks[i].fd, 0) < 0) {
-      // As in release_lock.
-    }
-  }
+  for (int i = 0; i < lock_count; i++) clear_name(&locks[i]);
   return 0;
 }

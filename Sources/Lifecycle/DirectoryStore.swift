@@ -61,13 +61,13 @@ final class DirectoryStore {
     }
   }
 
-  /// Takes a lock; `busy` gets the holder's name, `completion` that of a holder that vanished.
+  /// Takes a lock; `busy` gets the holder's name, `completion` that of a holder that vanished. See `FileHelper.lock`.
   func lock(
-    _ path: String, owner: String, busy: @escaping (String) -> Void,
-    _ completion: @escaping (Result<String, StoreFailure>) -> Void
+    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3),
+    busy: @escaping (String) -> Void, _ completion: @escaping (Result<String, StoreFailure>) -> Void
   ) {
     helper.lock(
-      path, owner: owner, busy: { busy(String(decoding: $0, as: UTF8.self)) },
+      path, owner: owner, takeoverDelay: takeoverDelay, busy: { busy(String(decoding: $0, as: UTF8.self)) },
       { [weak self] result in
         guard let self else { return }
         switch result {

@@ -139,6 +139,7 @@ extension Supervision {
       isWaitingForLock = true
       store.lock(
         layout.infrastructureLock, owner: owner,
+        takeoverDelay: lifecycle.plan.infrastructureRules.takeoverDelay,
         busy: { [weak self] holder in self?.submit(.infrastructure(.lockBusy(holder: holder))) },
         { [weak self] result in
           self?.isWaitingForLock = false

@@ -76,7 +76,7 @@ extension Supervision {
   private func lockNode() {
     do throws(StoreFailure) {
       try openNodeStore().lock(
-        layout.markerLock, owner: owner,
+        layout.markerLock, owner: owner, takeoverDelay: lifecycle.plan.nodeRules.takeoverDelay,
         busy: { [weak self] holder in self?.submit(.node(.lockBusy(holder: holder))) },
         { [weak self] result in
           switch result {

@@ -109,12 +109,16 @@ public final class FileHelper {
   /// Takes an exclusive lock, waiting without limit. `busy` gets what its holder wrote into it, once, when there is
   /// one; `completion` what the file still said when the lock became ours: the name of a holder that vanished, or
   /// nothing.
-  /// - Parameter owner: what others will be told while we hold it.
+  /// - Parameters:
+  ///   - owner: what others will be told while we hold it.
+  ///   - takeoverDelay: how long what a holder that vanished has run may take to end. Should we give the lock back, or
+  ///     vanish in order, sooner than that, then the next holder still gets that one's name.
   public func lock(
-    _ path: String, owner: String, busy: @escaping ([UInt8]) -> Void,
-    _ completion: @escaping (Result<[UInt8], FileFailure>) -> Void
+    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3),
+    busy: @escaping ([UInt8]) -> Void, _ completion: @escaping (Result<[UInt8], FileFailure>) -> Void
   ) {
-    let request = encode(CLINUX_FILE_LOCK.rawValue, path: path, bytes: Array(owner.utf8), mode: 0o600)
+    let milliseconds = UInt32(clamping: takeoverDelay.wholeNanoseconds / 1_000_000)
+    let request = encode(CLINUX_FILE_LOCK.rawValue, path: path, bytes: Array(owner.utf8), mode: milliseconds)
     enqueue(Pending(operation: .lock(busy: busy, done: completion), path: path), request)
   }
 

@@ -18,7 +18,8 @@ enum clinux_file_operation {
   /// file's content when another process has it; in that case a second answer follows when the lock is ours.
   /// `data` becomes the file's content while it is held, so that others can say whom they wait for. It goes when the
   /// lock is given back, and when PID 1 vanishes after its groups have been ended: so what the answer finds there
-  /// names a holder that vanished itself, whose groups may still run.
+  /// names a holder that vanished itself, whose groups may still run. They have `mode` milliseconds to end: a lock that
+  /// is given back sooner leaves that name to the next one.
   CLINUX_FILE_LOCK = 4,
   CLINUX_FILE_UNLOCK = 5,
   /// `mode` is a process group to end before any lock may go, should PID 1 vanish.
