@@ -58,6 +58,8 @@ struct Scenario {
     var usual: ClosedRange<Duration> = .microseconds(100)...(.milliseconds(3))
     var slowPercent = 0
     var slow: ClosedRange<Duration> = .milliseconds(100)...(.seconds(4))
+    /// Answers that come late, and tell of what was.
+    var slowRepliesPercent = 0
     /// In a thousand; such an answer takes longer than the supervisor's patience.
     var hangsPerMille = 0
     /// Of all writes that fail, those which took effect nevertheless (the directory could not be synced after it).
@@ -139,6 +141,7 @@ extension Scenario {
 
   private mutating func chooseStore(_ random: inout SeededGenerator) {
     if random.chance(25) { store.slowPercent = random.pick([2, 10, 40]) }
+    if random.chance(25) { store.slowRepliesPercent = random.pick([2, 20]) }
     if random.chance(5) { store.hangsPerMille = 10 }
     if random.chance(20) { store.lease = random.duration(.zero...(.seconds(10))) }
     if random.chance(30) { store.lostWakeups = random.pick([10, 50, 100]) }

@@ -139,7 +139,11 @@ final class Watch {
 
   // MARK: Locks
 
-  func lockTaken(_ lock: LockFile, by life: Life) { world.trace("\(life.name) has \(lock.path)") }
+  func lockTaken(_ lock: LockFile, by life: Life) {
+    world.trace("\(life.name) has \(lock.path)")
+    // One that was lost before PID 1 knew of it, and that it has now asked for again.
+    life.lockLostAt = nil
+  }
 
   /// `why` is nil for a lock that goes with its holder.
   func lockReleased(_ lock: LockFile, by life: Life, why: String?) {

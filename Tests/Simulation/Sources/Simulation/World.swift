@@ -204,7 +204,13 @@ final class World {
   }
 
   /// From the helper's answer to PID 1's turn.
-  func replyLatency() -> Duration { random.duration(.microseconds(20)...(.milliseconds(1))) }
+  func replyLatency() -> Duration {
+    // A helper that is not scheduled for a while tells of what was.
+    if random.chance(scenario.store.slowRepliesPercent) {
+      return random.duration(.milliseconds(1)...(.milliseconds(500)))
+    }
+    return random.duration(.microseconds(20)...(.milliseconds(1)))
+  }
 
   /// Only the shared store fills up.
   func hasRoom(for lock: LockFile) -> Bool { lock !== infrastructureLock || now >= store.diskFullUntil }
