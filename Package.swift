@@ -1,25 +1,64 @@
 // swift-tools-version: 6.1
 import PackageDescription
 
+// The agent's libraries take minutes to build. What looks at PID 1 alone (the sanitizers) leaves them out.
+let hasAgent = Context.environment["SUPERVISOR_WITHOUT_AGENT"] == nil
+
+let agentProducts: [Product] =
+  hasAgent ? [.executable(name: "supervisor-agent", targets: ["supervisor-agent"])] : []
+
+let agentDependencies: [Package.Dependency] =
+  hasAgent
+  ? [
+    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
+  ] : []
+
+// What may block, and what needs libraries, in a process of its own; and the tests that drive both programs.
+let agentTargets: [Target] =
+  hasAgent
+  ? [
+    .executableTarget(name: "supervisor-agent", dependencies: ["Agent"]),
+    .target(
+      name: "Agent",
+      dependencies: [
+        "ProbeDriver", "AgentProtocol", "CLinux",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
+    .target(
+      name: "ProbeDriver",
+      dependencies: [
+        "AgentProtocol", "CSQLite",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ],
+      path: "Sources/Drivers/Probe"),
+    .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
+    .testTarget(
+      name: "EndToEnd",
+      dependencies: [
+        "Probe", "supervisor", "supervisor-agent", "AgentProtocol", "CEndToEnd", "CLinux", "CSQLite",
+      ], exclude: ["CASES.md"]),
+  ] : []
+
 // One target per concern. Dependencies point down the list of Sources in README.md ("The folders"),
 // and Tests/Checks/import-graph.sh fails when a source file imports against it.
 let package = Package(
   name: "supervisor",
   products: [
     .executable(name: "supervisor", targets: ["supervisor"]),
-    .executable(name: "supervisor-agent", targets: ["supervisor-agent"]),
     // For the fuzz targets (Tests/Fuzzing), which are a package of their own.
     .library(name: "Settings", targets: ["Settings"]),
     .library(name: "Control", targets: ["Control"]),
     // For the simulator (Tests/Simulation), which is another.
     .library(name: "Phases", targets: ["Phases", "Coordination", "EventLoop"]),
-  ],
+  ] + agentProducts,
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
-    // The agent's alone.
-    .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
-    .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
-  ],
+    .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+  ] + agentDependencies,
   targets: [
     // The program: a thin main.
     .executableTarget(name: "supervisor", dependencies: ["Commands"]),
@@ -58,27 +97,6 @@ let package = Package(
     .target(name: "CLinux"),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
 
-    // The agent: what may block, and what needs libraries, in a process of its own.
-    .executableTarget(name: "supervisor-agent", dependencies: ["Agent"]),
-    .target(
-      name: "Agent",
-      dependencies: [
-        "ProbeDriver", "AgentProtocol", "CLinux",
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOPosix", package: "swift-nio"),
-      ]),
-    .target(
-      name: "ProbeDriver",
-      dependencies: [
-        "AgentProtocol", "CSQLite",
-        .product(name: "NIOCore", package: "swift-nio"),
-        .product(name: "NIOPosix", package: "swift-nio"),
-        .product(name: "NIOHTTP1", package: "swift-nio"),
-        .product(name: "NIOSSL", package: "swift-nio-ssl"),
-      ],
-      path: "Sources/Drivers/Probe"),
-    .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
-
     // Tests: a target per source target, and the built program driven from outside.
     .executableTarget(name: "Probe", path: "Tests/Probe"),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "CLinux"]),
@@ -99,12 +117,7 @@ let package = Package(
         "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "EventLoop", "CLinux",
       ]),
     .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
-    .testTarget(
-      name: "EndToEnd",
-      dependencies: [
-        "Probe", "supervisor", "supervisor-agent", "AgentProtocol", "CEndToEnd", "CLinux", "CSQLite",
-      ], exclude: ["CASES.md"]),
-  ],
+  ] + agentTargets,
   swiftLanguageModes: [.v6],
   cLanguageStandard: .gnu11
 )

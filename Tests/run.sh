@@ -84,17 +84,17 @@ stage_try() {
   deploy/examples/alembic/check.sh "$release/supervisor"
 }
 
-# Only the unit tests: the end to end ones drive the release build, which no sanitizer looks into.
+# Only the unit tests of PID 1: the end to end ones drive the release build, which no sanitizer looks into, and the
+# frameworks' run Python.
 stage_address() {
-  Tests/Python/environment.sh
   # Leaks are not looked for: Swift's own tables, never freed, would be all that is found.
-  run_tests env ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no \
-    swift test --sanitize=address --scratch-path .build-address --skip '^EndToEnd\.'
+  run_tests env SUPERVISOR_WITHOUT_AGENT=1 ASAN_OPTIONS=detect_leaks=0 SWIFT_BACKTRACE=enable=no \
+    swift test --sanitize=address --scratch-path .build-address --skip '^FrameworksTests\.'
 }
 
 stage_thread() {
-  Tests/Python/environment.sh
-  run_tests swift test --sanitize=thread --scratch-path .build-thread --skip '^EndToEnd\.'
+  run_tests env SUPERVISOR_WITHOUT_AGENT=1 \
+    swift test --sanitize=thread --scratch-path .build-thread --skip '^FrameworksTests\.'
 }
 
 stage_fuzz() {

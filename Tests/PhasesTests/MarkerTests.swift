@@ -15,11 +15,16 @@ import Testing
   /// django-autoinit writes others; only their being there means something.
   @Test(
     arguments: [
-      ("2024-01-01 done\nfailed x\n", ["x"]), ("", []), ("failed\n", []), ("failed a b\n", []),
+      ("2024-01-01 done\nfailed x\n", ["x"]), ("", []), ("failed\n", []), ("failed a b\n", ["a"]),
       ("failed %zz\nfailed ok", ["ok"]), ("FAILED x\n failed x\n", []),
     ] as [(String, [String])]) func linesOfOthersMeanNothing(text: String, names: [String])
   {
     #expect(Marker(decoding: Array(text.utf8)).failedSteps == names)
+  }
+
+  @Test func whatIsLeftOfAStepSurvivesToo() {
+    let marker = Marker(failedSteps: ["hooks", "x"], unfinished: ["hooks": ["a.node", "b c\nd"]])
+    #expect(Marker(decoding: marker.encoded()) == marker)
   }
 
   @Test func bytesThatAreNoTextMeanNothing() {
