@@ -2,6 +2,8 @@
 # Builds every fuzzer of this folder and runs each for SECONDS (default 20): Tests/Fuzzing/run.sh [SECONDS]
 # Fails when one of them crashes, hangs or needs too much memory; the input that did it is kept and named.
 set -eu
+# The agent's libraries are not needed here.
+export SUPERVISOR_WITHOUT_AGENT=1
 
 seconds=${1:-20}
 case $seconds in

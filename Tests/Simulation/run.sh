@@ -2,6 +2,8 @@
 # Builds the simulator and runs it: Tests/Simulation/run.sh [ARGUMENT…]; `--help` names them. Without any it does what
 # CI does: many seeds, the planted bugs, the cost of large fleets.
 set -eu
+# The agent's libraries are not needed here.
+export SUPERVISOR_WITHOUT_AGENT=1
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
