@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -275,23 +276,57 @@ static bool is_still_there(int fd) {
          ours.st_dev == theirs.st_dev;
 }
 
+static void look_again(int signal) { (void)signal; }
+
+// While it waits for a lock, the helper is interrupted each second: who holds it may have changed.
+static void interrupt_each_second(bool on) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = look_again;
+  sigaction(SIGALRM, &action, NULL);
+  sigset_t alarm_only;
+  sigemptyset(&alarm_only);
+  sigaddset(&alarm_only, SIGALRM);
+  struct itimerval every = {{on, 0}, {on, 0}};
+  setitimer(ITIMER_REAL, &every, NULL);
+  sigprocmask(on ? SIG_UNBLOCK : SIG_BLOCK, &alarm_only, NULL);
+}
+
+// Waits for the lock, telling of each holder. Returns 0, -1 with errno, or -2 when nobody listens any more.
+static int wait_for_lock(int fd) {
+  static char said[1024], now[1024];
+  ssize_t said_length = -1;
+  for (;;) {
+    ssize_t length = pread(fd, now, sizeof now, 0);
+    if (length < 0) length = 0;
+    // A holder that has not written its name yet, or that is giving the lock back, is no news after a name.
+    bool is_news = said_length < 0 || (length > 0 && (length != said_length || memcmp(now, said, (size_t)length) != 0));
+    if (is_news) {
+      if (!answer(CLINUX_FILE_LOCK, EWOULDBLOCK, CLINUX_FILE_STAGE_LOCK, now, (size_t)length)) return -2;
+      memcpy(said, now, (size_t)length);
+      said_length = length;
+    }
+    interrupt_each_second(true);
+    int result = flock(fd, LOCK_EX);
+    int error = errno;
+    interrupt_each_second(false);
+    errno = error;
+    if (result == 0 || error != EINTR) return result;
+  }
+}
+
 // Opens and locks. Returns the descriptor, -1 after an error that has been answered, -2 when nobody listens any more.
 static int open_locked(void) {
-  bool said_busy = false;
   for (;;) {
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) return answer(CLINUX_FILE_LOCK, errno, CLINUX_FILE_STAGE_OPEN, NULL, 0) ? -1 : -2;
     int result = flock(fd, LOCK_EX | LOCK_NB);
     if (result < 0 && errno == EWOULDBLOCK) {
-      ssize_t size = said_busy ? 0 : read_all(fd);
-      if (!said_busy && !answer(CLINUX_FILE_LOCK, EWOULDBLOCK, CLINUX_FILE_STAGE_LOCK, data, size > 0 ? (size_t)size : 0)) {
+      result = wait_for_lock(fd);
+      if (result == -2) {
         close(fd);
         return -2;
       }
-      said_busy = true;
-      do {
-        result = flock(fd, LOCK_EX);
-      } while (result < 0 && errno == EINTR);
     }
     if (result < 0) {
       int error = errno;

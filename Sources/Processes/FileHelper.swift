@@ -77,6 +77,17 @@ public final class FileHelper {
     pending = []
   }
 
+  /// Ends the helper as if it had been killed from outside: its lock's file goes on naming it. For whoever holds a lock
+  /// and has started nothing under it, while what the last holder started may still run.
+  public func abandon() {
+    // Before the socket is closed: on that the helper would give its lock back.
+    if guarded.isEmpty, table.contains(pid) { _ = clinux_kill(pid, SIGKILL) }
+    close()
+  }
+
+  /// Whether its process is gone.
+  public var hasEnded: Bool { !table.contains(pid) }
+
   /// The content of a file; a file that is not there is an error with `isMissing`.
   public func read(_ path: String, _ completion: @escaping (Result<[UInt8], FileFailure>) -> Void) {
     submit(CLINUX_FILE_READ.rawValue, path: path, completion: completion)
@@ -106,8 +117,8 @@ public final class FileHelper {
     }
   }
 
-  /// Takes an exclusive lock, waiting without limit. `busy` gets what its holder wrote into it, once, when there is
-  /// one; `completion` what the file still said when the lock became ours: the name of a holder that vanished, or
+  /// Takes an exclusive lock, waiting without limit. `busy` gets what its holder wrote into it, when there is
+  /// one, and again within a second or two when the lock has passed to another one; `completion` what the file still said when the lock became ours: the name of a holder that vanished, or
   /// nothing.
   /// - Parameters:
   ///   - owner: what others will be told while we hold it.
