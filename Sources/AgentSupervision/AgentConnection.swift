@@ -94,6 +94,11 @@ public final class AgentConnection {
     submit(.stop)
   }
 
+  /// Ends the process at once; for the moment before our own end.
+  public func kill() {
+    if pid > 0 { table.signal(pid, .kill) }
+  }
+
   // MARK: Deciding
 
   private func submit(_ event: AgentLife.Event) {

@@ -25,10 +25,13 @@ public struct LeaderElection: Sendable {
 
   /// What is to be done.
   public enum Effect: Sendable, Equatable {
-    /// Take the lock, waiting for it; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
+    /// Take the lock, waiting for it; answer with `lockBusy` (for each holder that is seen), then `lockHeld` or
+    /// `lockFailed`.
     case lock
     /// Give the lock back, or stop waiting for it.
     case release
+    /// Let the lock go as one who vanishes: what the last holder ran may still run, and the next one must wait too.
+    case abandon
     /// Feed `timer` at this time; replaces an earlier wish.
     case schedule(MonotonicInstant)
     /// No timer is wanted any more.
@@ -81,7 +84,9 @@ public struct LeaderElection: Sendable {
     switch (event, state) {
     case (.begin, .idle): return ask()
     case (.lockBusy(let name), .waiting):
-      holder = name.isEmpty ? "another process" : name
+      let next = name.isEmpty ? "another process" : name
+      guard next != holder else { return [] }
+      holder = next
       return [.note("\(holder) is the primary")]
     case (.lockHeld(let leftBy), .waiting):
       holder = ""
@@ -104,8 +109,12 @@ public struct LeaderElection: Sendable {
     case (.end, .idle):
       state = .ended
       return []
-    case (.end, .waiting), (.end, .takingOver), (.end, .leading), (.end, .pausing):
+    case (.end, .takingOver):
       state = .ended
+      return [.unschedule, .abandon]
+    case (.end, .waiting), (.end, .leading), (.end, .pausing):
+      state = .ended
+      holder = ""
       return [.unschedule, .release]
     default: return []
     }

@@ -108,4 +108,10 @@ final class DirectoryStore {
 
   /// Ends the helper, and with it whatever it waits for and holds.
   func close() { helper.close() }
+
+  /// The same, but as one that vanished: the next holder of its lock is told, and gives what ran before time to end.
+  func abandon() { helper.abandon() }
+
+  /// Whether the helper's process is gone.
+  var hasEnded: Bool { helper.hasEnded }
 }

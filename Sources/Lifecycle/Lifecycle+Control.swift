@@ -14,12 +14,15 @@ extension Lifecycle {
       return (.unknownProcess([plan.app.name] + plan.services.map(\.name)), [])
     }
     if stop != nil { return (.refused("the supervisor is stopping"), []) }
-    guard startOrder.contains(id), let process = processes[id] else {
-      return (.refused("\(name) is not started yet: the stage is \(stage.rawValue)"), [])
-    }
-    if plan.process(id)?.isForPrimary == true, !leader.isLeading {
+    // First: on a node that never was the primary it has not been started either, and that is not why.
+    if plan.process(id)?.isForPrimary == true, leader.isActive, !leader.isLeading {
       let primary = leader.holder.isEmpty ? "not here" : leader.holder
       return (.refused("\(name) runs only on the primary (\(primary))"), [])
+    }
+    guard startOrder.contains(id), let process = processes[id] else {
+      let reason =
+        waits.contains(.process(id)) ? "it waits for what it needs" : "the stage is \(stage.rawValue)"
+      return (.refused("\(name) is not started yet: \(reason)"), [])
     }
     let note = Effect.log(.info, "\(name): asked to \(verb(request)) over the control socket")
     switch request {

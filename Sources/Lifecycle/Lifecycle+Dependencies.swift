@@ -76,13 +76,19 @@ extension Lifecycle {
     case .ready:
       startOrder.append(id)
       return feed(id, .start, at: now)
-    case .failed(let reason), .timedOut(let reason):
-      let text = "\(plan.name(id)) is not started: \(reason)"
-      if plan.process(id)?.stopsAllOnFailure == false {
-        return [.log(.error, "\(text); the others go on (on_failure: ignore)")]
-      }
-      return end(Ending(code: 69, reason: "dependency_timeout", text: text), at: now)
+    case .failed(let reason): return notStarted(id, "dependency_refused", reason, at: now)
+    case .timedOut(let reason): return notStarted(id, "dependency_timeout", reason, at: now)
     }
+  }
+
+  private mutating func notStarted(
+    _ id: ProcessID, _ word: String, _ reason: String, at now: MonotonicInstant
+  ) -> [Effect] {
+    let text = "\(plan.name(id)) is not started: \(reason)"
+    if id != .app, plan.process(id)?.stopsAllOnFailure == false {
+      return [.log(.error, "\(text); the others go on (on_failure: ignore)")] + goOnWithout(id, at: now)
+    }
+    return end(Ending(code: 69, reason: word, text: text), at: now)
   }
 
   /// A step that is a wait: there is no process to stop.

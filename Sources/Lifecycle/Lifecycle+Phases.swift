@@ -262,7 +262,7 @@ extension Lifecycle {
     case .infrastructureStep(let step):
       return feedInfrastructure(.commandEnded(step: step, result), at: now)
     case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)
-    case .roleHook: return roleHookEnded(result)
+    case .roleHook: return roleHookEnded(result, at: now)
     case .app, .service: return []
     }
   }

@@ -137,7 +137,7 @@ extension Lifecycle {
   }
 
   /// An early service that has ended for good, and may, is not waited for.
-  private mutating func goOnWithout(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
+  mutating func goOnWithout(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
     guard stage == .earlyServices, earlyQueue.first == id else { return [] }
     earlyQueue.removeFirst()
     return startNextEarlyService(at: now)

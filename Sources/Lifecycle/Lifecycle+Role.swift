@@ -18,7 +18,7 @@ extension Lifecycle {
       case .note(let text): return [.log(.info, text, EventFields("leader"))]
       case .won: return won(at: now)
       case .lost: return lost(at: now)
-      case .lock, .release, .schedule, .unschedule: return [.leader(effect)]
+      case .lock, .release, .abandon, .schedule, .unschedule: return [.leader(effect)]
       }
     }
   }
@@ -53,24 +53,38 @@ extension Lifecycle {
     ]
     for id in boundServices {
       if waits.remove(.process(id)) != nil { effects.append(.cancelWait(.process(id))) }
+      if hunts[id] != nil { effects += hurryHunt(id, at: now) }
       guard let process = processes[id], process.isAlive || isWaitingToRestart(process) else { continue }
+      // Nor for what left its group.
+      hurriedCommands.insert(id)
       effects += feed(id, .stop(.command, deadline: now), at: now) + feed(id, .kill, at: now)
     }
     return effects + (stop == nil ? runRoleHook(at: now) : [])
   }
 
   private mutating func runRoleHook(at now: MonotonicInstant) -> [Effect] {
-    guard plan.hasRoleHook, processes[.roleHook] == nil else { return [] }
+    guard plan.hasRoleHook else { return [] }
+    guard processes[.roleHook] == nil else {
+      return [.log(.info, "hooks.on_role_change still runs for the last change: it runs again after that")]
+    }
+    hookedRole = role
     processes[.roleHook] = SupervisedProcess(
       restartPolicy: RestartPolicy(mode: .never), stopPolicy: StopPolicy(timeout: .seconds(5)),
       seed: plan.seed)
     return [.command(.roleHook, .main, [])] + feed(.roleHook, .start, at: now)
   }
 
-  mutating func roleHookEnded(_ result: CommandResult) -> [Effect] {
-    guard case .failed(let reason) = result else { return [] }
-    return [
-      .log(.warning, "hooks.on_role_change: \(reason)", EventFields("role_hook_failed", reason: reason))
-    ]
+  mutating func roleHookEnded(_ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
+    var effects: [Effect] = []
+    if case .failed(let reason) = result {
+      effects.append(
+        .log(.warning, "hooks.on_role_change: \(reason)", EventFields("role_hook_failed", reason: reason)))
+    }
+    if let stop {
+      // The stop may have come to its end but for this.
+      return effects + (stop.current == nil && stop.queue.isEmpty && !stop.drains ? stopNext(at: now) : [])
+    }
+    // What it was told is of yesterday when the role has changed since.
+    return effects + (hookedRole == role ? [] : runRoleHook(at: now))
   }
 }

@@ -32,6 +32,8 @@ extension Lifecycle {
     let previous = stage
     effects += enter(.draining)
     effects += holdBack(at: now) + cancelWaits()
+    // Who stops is no candidate any more: won now, the lock would only keep the others waiting until our end.
+    if !leader.isLeading { effects += feedLeader(.end, at: now) }
     if isInPhases {
       // The step is stopped first, the lock released after it; then the phase says that it was interrupted.
       let isWithInfrastructure = previous == .infrastructure || node.awaitsRelease
@@ -63,10 +65,11 @@ extension Lifecycle {
     guard stop != nil else { return [] }
     stop?.drains = false
     stop?.queue = startOrder
-    return [.unschedule(.drain)] + stopNext(at: now)
+    let hook = feed(.roleHook, .stop(.command, deadline: nil), at: now)
+    return [.unschedule(.drain)] + hook + stopNext(at: now)
   }
 
-  private mutating func stopNext(at now: MonotonicInstant) -> [Effect] {
+  mutating func stopNext(at now: MonotonicInstant) -> [Effect] {
     while var current = stop, let id = current.queue.popLast() {
       stop = current
       guard let process = processes[id], process.isAlive || isWaitingToRestart(process) else { continue }
@@ -77,7 +80,8 @@ extension Lifecycle {
       let share = StopBudget.share(own: process.stopPolicy.timeout, others: others, remaining: usable)
       return feed(id, .stop(.shutdown, deadline: now + share), at: now)
     }
-    guard var current = stop, !current.isSweeping else { return [] }
+    // The hook has no place in the order; its end, which has a deadline, leads here again.
+    guard var current = stop, !current.isSweeping, processes[.roleHook] == nil else { return [] }
     current.current = nil
     current.isSweeping = true
     stop = current
@@ -166,6 +170,7 @@ extension Lifecycle {
     var effects: [Effect] = [.unschedule(.sweep), .unschedule(.budget), .unschedule(.drain)]
     // What only the primary may run has ended.
     effects += feedLeader(.end, at: stop?.deadline ?? MonotonicInstant(nanoseconds: 0))
+    if plan.takesPartInElection { effects.append(.role(.none)) }
     effects += enter(.stopped)
     return effects + [.exit(result)]
   }

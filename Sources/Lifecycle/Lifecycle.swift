@@ -147,6 +147,8 @@ public struct Lifecycle: Sendable {
   var stop: StopState?
   var waits: Set<WaitID> = []
   var leader: LeaderElection
+  /// What `hooks.on_role_change` was told last.
+  var hookedRole = Snapshot.Role.none
   var ending: Ending?
   var appHasRun = false
   var startupIsComplete = false
@@ -223,8 +225,7 @@ public struct Lifecycle: Sendable {
     }
     let deadline: [Effect] =
       plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
-    startOrder.append(next)
-    return deadline + feed(next, .start, at: now)
+    return deadline + startWhenPossible(next, at: now)
   }
 
   /// After the last phase: the app, or, when the phases are all that was asked for, the end.

@@ -7,11 +7,16 @@ import Processes
 
 // The leader lock of the `file` backend, and what tells children and operators of the role.
 extension Supervision {
+  static let mostHangingHelpers = 3
+
   func perform(_ effect: LeaderElection.Effect) {
     switch effect {
     case .lock: lockLeadership()
     case .release:
       leaderStore?.close()
+      leaderStore = nil
+    case .abandon:
+      leaderStore?.abandon()
       leaderStore = nil
     case .schedule(let deadline):
       schedule(.leader, at: deadline) { [weak self] in self?.submit(.leader(.timer)) }
@@ -22,6 +27,11 @@ extension Supervision {
 
   private func lockLeadership() {
     do throws(StoreFailure) {
+      // Each try needs a helper of its own, and those of a file system that hangs do not end even by KILL.
+      pastLeaderStores.removeAll(where: \.hasEnded)
+      guard pastLeaderStores.count < Supervision.mostHangingHelpers else {
+        throw StoreFailure("state_dir: the processes of earlier tries hang in \(layout.stateDirectory)")
+      }
       let store = try DirectoryStore(
         loop: loop, table: table, setting: "state_dir", directories: [(layout.stateDirectory, 0o755)]
       ) { [weak self] in
@@ -29,6 +39,7 @@ extension Supervision {
         self?.submit(.leader(.lockLost))
       }
       leaderStore = store
+      pastLeaderStores.append(store)
       store.lock(
         layout.leaderLock, owner: owner,
         busy: { [weak self] holder in self?.submit(.leader(.lockBusy(holder: holder))) },

@@ -59,6 +59,8 @@ public final class Supervision {
   var observer: DirectoryStore?
   var nodeStore: DirectoryStore?
   var leaderStore: DirectoryStore?
+  /// The present one, and those whose process has not ended yet.
+  var pastLeaderStores: [DirectoryStore] = []
   var agent: AgentConnection?
   /// Those that have been asked to end.
   var leavingAgents: [AgentConnection] = []
@@ -211,6 +213,11 @@ public final class Supervision {
     agent?.stop {}
     for search in searches.values { search.close() }
     if table.isEmpty { return loop.stop() }
+    // An agent that hangs does not see that nobody needs it.
+    loop.schedule(after: .milliseconds(300)) { [weak self] in
+      guard let self else { return }
+      for agent in leavingAgents + [self.agent].compactMap({ $0 }) { agent.kill() }
+    }
     loop.schedule(after: .milliseconds(500)) { [weak self] in self?.loop.stop() }
   }
 
