@@ -141,6 +141,7 @@ int main(int argc, char **argv) {
       {"kill-self", command_kill_self}, {"parent", command_parent}, {"on-signal", command_on_signal},
       {"family", command_family},       {"claim", command_claim},   {"orphans", command_orphans},
       {"eat", command_eat},             {"hold", command_hold},
+      {"frozen", command_frozen},
   };
   if (argc < 2) die("which part? see main.c");
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)

@@ -51,3 +51,4 @@ int command_parent(int argc, char **argv);
 int command_claim(int argc, char **argv);
 int command_eat(int argc, char **argv);
 int command_hold(int argc, char **argv);
+int command_frozen(int argc, char **argv);

@@ -4,6 +4,9 @@ import Glibc
 /// The settings of one `run`, as YAML in flow style.
 struct RunSettings {
   var runID: String? = "release-1"
+  /// Instead of those in the site's folder.
+  var stateDirectory: String?
+  var markerDirectory: String?
   var stopTimeout = "20s"
   /// Flow mappings: `{name: migrate, run: [/bin/true]}`.
   var infrastructure: [String] = []
@@ -72,7 +75,8 @@ final class RunSite {
 
   private func text(_ settings: RunSettings) -> String {
     var lines = [
-      "run_dir: \(folder)/run", "state_dir: \(folder)/state", "stop_timeout: \(settings.stopTimeout)",
+      "run_dir: \(folder)/run", "state_dir: \(settings.stateDirectory ?? folder + "/state")",
+      "stop_timeout: \(settings.stopTimeout)",
     ]
     if let runID = settings.runID { lines.append("run_id: \(runID)") }
     func section(_ name: String, _ entries: [String]) {
@@ -85,7 +89,7 @@ final class RunSite {
       settings.infrastructure.isEmpty ? [] : ["steps:"] + settings.infrastructure.map { "  - " + $0 })
     section(
       "node",
-      ["marker_dir: \(folder)/markers"]
+      ["marker_dir: \(settings.markerDirectory ?? folder + "/markers")"]
         + (settings.node.isEmpty ? [] : ["steps:"] + settings.node.map { "  - " + $0 }))
     section("app", settings.app)
     section("services", settings.services)
