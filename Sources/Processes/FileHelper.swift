@@ -329,8 +329,11 @@ public final class FileHelper {
   }
 
   private func timedOut() {
-    if !guarded.isEmpty, !pending.isEmpty {
-      // All have the same patience, so it is the first whose time has run out.
+    // All that was asked has been answered meanwhile.
+    guard let first = pending.first else { return }
+    if !guarded.isEmpty {
+      // They are answered in order, so it is the first that is waited for.
+      if let deadline = first.deadline { loop.cancel(deadline) }
       pending[0].deadline = loop.schedule(after: patience) { [weak self] in self?.timedOut() }
       return
     }
