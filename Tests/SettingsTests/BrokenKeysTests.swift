@@ -30,6 +30,12 @@ import Testing
         "2:3: error: app.comand: unknown key; did you mean command?"
       ]),
     BrokenFile(
+      "a primary's service before the primary is known",
+      "services:\n  beat: {command: [a], role: primary, start: before_phases}\n",
+      [
+        "2:46: error: services.beat.start: who is the primary is known only after the phases, so a service with 'role: primary' cannot start before them; remove start, or role"
+      ]),
+    BrokenFile(
       "far unknown key",
       "zebra: 1\n",
       [

@@ -7,15 +7,7 @@ extension Assembly {
         section.path, at: resolution.mentioned[section.path] ?? .default, "the service has no command",
         "add 'command: [program, argument]'")
     }
-    let role = isApp ? ProcessSettings.Role.any : choice(section, "role", fallback: .any)
-    let start = isApp ? ProcessSettings.Start.withApp : choice(section, "start", fallback: .withApp)
-    if role == .primary, start != .withApp {
-      problem(
-        section.key("start"), at: origin(section, "start"),
-        "who is the primary is known only after the phases, so a service with 'role: primary' cannot start before them",
-        "remove start, or role")
-    }
-    return ProcessSettings(
+    let process = ProcessSettings(
       name: name, command: command(section, "command"), workingDirectory: text(section, "cwd"),
       umask: optional(section, "umask") { if case .umask(let value) = $0 { value } else { nil } },
       user: text(section, "user"), groups: groups(section), environment: environment(section, "environment"),
@@ -27,7 +19,15 @@ extension Assembly {
         ? optional(section, "signals") { if case .signalMap(let value) = $0 { value } else { nil } } ?? [:]
         : [:],
       healthCheck: healthCheck(section), dependencies: waits(section, "wait_for"),
-      role: role, start: start)
+      role: isApp ? .any : choice(section, "role", fallback: .any),
+      start: isApp ? .withApp : choice(section, "start", fallback: .withApp))
+    if process.role == .primary, process.start != .withApp {
+      problem(
+        section.key("start"), at: origin(section, "start"),
+        "who is the primary is known only after the phases, so a service with 'role: primary' cannot start before them",
+        "remove start, or role")
+    }
+    return process
   }
 
   private mutating func groups(_ section: Section) -> [String]? {
