@@ -58,6 +58,8 @@ extension Lifecycle {
       // Nor for what left its group.
       hurriedCommands.insert(id)
       effects += feed(id, .stop(.command, deadline: now), at: now) + feed(id, .kill, at: now)
+      // Whatever its `stop.kill` says of an orderly stop.
+      effects.append(.process(id, .signalGroup(.kill)))
     }
     return effects + (stop == nil ? runRoleHook(at: now) : [])
   }

@@ -42,7 +42,7 @@ final class LifecycleWorld {
   enum Timer: Hashable {
     case process(ProcessID)
     case health(ProcessID)
-    case infrastructure, heartbeat, node
+    case infrastructure, heartbeat, node, leader
     case step(ProcessID)
     case lifecycle(Lifecycle.TimerName)
   }
@@ -78,6 +78,8 @@ final class LifecycleWorld {
   var waitOutcomes: [WaitID: WaitOutcome] = [:]
   /// Another node is the primary.
   var leaderIsTaken = false
+  /// Who held the leader lock last and vanished.
+  var leaderLeftBy = ""
   /// Another node has the infrastructure lock, and keeps it.
   var lockIsTaken = false
 
@@ -198,6 +200,7 @@ final class LifecycleWorld {
     case .infrastructure: submit(.infrastructure(.timer))
     case .heartbeat: submit(.infrastructure(.heartbeat))
     case .node: submit(.node(.timer))
+    case .leader: submit(.leader(.timer))
     case .step(.infrastructureStep(let index)): submit(.infrastructure(.stepTimer(step: index)))
     case .step(.nodeStep(let index)): submit(.node(.stepTimer(step: index)))
     case .step: break
@@ -326,8 +329,11 @@ final class LifecycleWorld {
       if let outcome = waitOutcomes[id] { at(10, .event(.waited(id, outcome))) }
     case .cancelWait(let id): say("cancel wait \(id)")
     case .leader(.lock):
-      at(1, .event(.leader(leaderIsTaken ? .lockBusy(holder: "them") : .lockHeld(leftBy: ""))))
+      at(1, .event(.leader(leaderIsTaken ? .lockBusy(holder: "them") : .lockHeld(leftBy: leaderLeftBy))))
     case .leader(.release): say("release leader lock")
+    case .leader(.abandon): say("abandon leader lock")
+    case .leader(.schedule(let deadline)): set(.leader, deadline)
+    case .leader(.unschedule): set(.leader, nil)
     case .leader: break
     case .role(let role): say("role \(role.rawValue)")
     case .forward(let signal): say("forward \(signal)")
