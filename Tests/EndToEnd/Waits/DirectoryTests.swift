@@ -155,7 +155,10 @@ struct DirectoryTests {
 
   @Test(
     "a release record that cannot be used is named, with what to do, and no step runs",
-    arguments: ["", "supervisor", "garbage\n\u{0}\u{1}", String(repeating: "x", count: 2_000_000)])
+    arguments: [
+      "", "supervisor", "supervisor-release 99\nrun_id release-1\nend\n", "garbage\n\u{0}\u{1}",
+      String(repeating: "x", count: 2_000_000),
+    ])
   func badRecord(text: String) throws {
     try withRunSite { site in
       let settings = settings(.state, site.folder + "/state")
