@@ -111,12 +111,12 @@ struct RoleTests {
   }
 
   @Test(
-    "the primary's whole PID namespace is killed: another node waits takeover_delay, and runs it", .needsRoot)
+    "the primary's whole PID namespace is killed: another node runs it", .needsRoot)
   func killedNamespace() throws {
     try withNodes(["a", "b"], takeover: "500ms", asInit: true) { nodes, folder in
       try eventually("it runs") { entries(folder) == ["enter a primary"] }
       try nodes[0].stage.send(SIGKILL)
-      try nodes[1].stage.errorLine(containing: "was the primary and vanished: waiting 500ms")
+      // Its helper may have had the time to end the service and give the lock back, or may have vanished with it.
       try eventually("the other one runs it") { entries(folder) == ["enter a primary", "enter b primary"] }
     }
   }
@@ -170,7 +170,7 @@ struct RoleTests {
   func hook() throws {
     try withTemporaryDirectory { folder in
       var settings = Self.settings(folder, "a", takeover: "1s")
-      let script = "echo hook $SUPERVISOR_ROLE >>\(folder)/hooks; trap '' HUP; sleep 1000"
+      let script = "echo hook $SUPERVISOR_ROLE >>\(folder)/hooks; exec sleep 1000"
       settings.more.append("hooks: {on_role_change: \(RunSettings.shell(script))}")
       try Stage.node {
         try $0.probe(Self.app, settings)
