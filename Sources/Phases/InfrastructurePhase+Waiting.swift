@@ -136,6 +136,9 @@ extension InfrastructurePhase {
     // Who has failed has ended.
     guard let claim = found?.claim, claim.attempt != found?.failure?.attempt, claim.heartbeat != seenHeartbeat
     else { return }
+    // A claim that was left behind says nothing: it has to be young, or to change while we look.
+    let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(claim.heartbeat)))
+    holderIsLively = seenHeartbeat != nil || age < InfrastructurePhase.heartbeatLife
     seenHeartbeat = claim.heartbeat
     lastProgress = now
     let names = claim.running.map(\.step)
@@ -160,7 +163,9 @@ extension InfrastructurePhase {
     if let waitBegan, let lastProgress {
       let still = now - lastProgress
       let waited = now - waitBegan
-      if let timeout = rules.timeout {
+      if var timeout = rules.timeout {
+        // Between two heartbeats of a holder that lives the clock stands still. 0 is one try, whoever holds it.
+        if holderIsLively, timeout > .zero { timeout = max(timeout, InfrastructurePhase.heartbeatLife) }
         if still >= timeout { return [.abandonLock] + finish(.timedOut(timeoutText(waited, still: still))) }
         next = min(next, lastProgress + timeout)
       }

@@ -145,6 +145,8 @@ public struct InfrastructurePhase: Sendable {
 
   /// How often a holder renews its claim.
   public static let heartbeatInterval = Duration.seconds(5)
+  /// How long a heartbeat tells of a living holder: one may come late.
+  static let heartbeatLife = Duration.seconds(10)
   /// How long a holder goes on without being able to write to the record.
   static let writePatience = Duration.seconds(10)
   /// The same when we stop: what has to stop after us needs its time.
@@ -170,6 +172,8 @@ public struct InfrastructurePhase: Sendable {
   var lastProgress: MonotonicInstant?
   var lastSaid: MonotonicInstant?
   var seenHeartbeat: UInt64?
+  /// Whether its heartbeat was young, or changed, when it was last seen.
+  var holderIsLively = false
   /// What the first look found: only what differs from it happened while we waited.
   var failureBefore: Int?
   var completedBefore: UInt64?
