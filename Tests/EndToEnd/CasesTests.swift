@@ -16,22 +16,6 @@ struct CasesTests {
     }
   }
 
-  /// Functions by suite, as the sources declare them.
-  private func functions() throws -> [String: Set<Substring>] {
-    var found: [String: Set<Substring>] = [:]
-    // Some cases are proven by the tests of one module.
-    let tests = folder.deletingLastPathComponent()
-    let files = try #require(FileManager.default.enumerator(at: tests, includingPropertiesForKeys: nil))
-    for case let file as URL in files where file.pathExtension == "swift" {
-      let text = try String(contentsOf: file, encoding: .utf8)
-      let names = Set(text.matches(of: #/func (\w+)\(/#).map(\.output.1))
-      for suite in text.matches(of: #/(?:struct|extension) (\w+Tests)\b/#) {
-        found[String(suite.output.1), default: []].formUnion(names)
-      }
-    }
-    return found
-  }
-
   @Test("has one row for each case from E01 to E95")
   func isComplete() throws {
     let absent: Set = [57, 58, 59, 79]
@@ -40,17 +24,11 @@ struct CasesTests {
 
   @Test("names only tests that exist, and a test, a later piece of work or a reason in every row")
   func namesTests() throws {
-    let functions = try functions()
+    let functions = try DeclaredTests.functions()
     for (number, cell) in try rows() {
-      var suite = ""
-      for name in cell.matches(of: #/`([^`]+)`/#).map(\.output.1) {
-        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts[0].isEmpty || parts[0].hasSuffix("Tests") else { continue }
-        if !parts[0].isEmpty { suite = String(parts[0]) }
-        let known = functions[suite] ?? []
-        #expect(!known.isEmpty && (parts.count == 1 || known.contains(parts[1])), "E\(number): \(name)")
-      }
-      #expect(!suite.isEmpty || cell.contains("later"), "E\(number) has no test")
+      let (missing, count) = DeclaredTests.missing(in: cell, functions)
+      #expect(missing == [], "E\(number)")
+      #expect(count > 0 || cell.contains("later"), "E\(number) has no test")
     }
   }
 }

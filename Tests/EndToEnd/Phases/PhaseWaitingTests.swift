@@ -57,9 +57,9 @@ struct PhaseWaitingTests {
   @Test("AI-09: a holder with a fresh heartbeat is waited for beyond --timeout")
   func freshHeartbeat() throws {
     try withHolder { site, settings, holder in
-      try Stage.run(site.initialize(settings, ["--timeout", "2s"], name: "waiter")) { waiter in
-        // Longer than the timeout, and than the holder is silent between two heartbeats.
-        try letPass(seconds: 6, waiter)
+      try Stage.run(site.initialize(settings, ["--timeout", "1s"], name: "waiter")) { waiter in
+        // Longer than the timeout, shorter than the holder is silent between two heartbeats.
+        try letPass(seconds: 3, waiter)
         try #require(waiter.ending == nil, "\(waiter.errors.text)")
         try site.open("go")
         #expect(try waiter.waitForEnd() == .exited(0))
