@@ -181,7 +181,7 @@ struct RoleTests {
         }
         try stage.send(SIGTERM)
         _ = try stage.waitForEnd()
-        #expect(stage.adopted == [])
+        #expect(try stage.survivors() == [])
         #expect(readText(site.runDirectory + "/role") == "none\n")
       }
     }
