@@ -1,24 +1,8 @@
 import Foundation
 import Testing
 
-/// The project's own interpreter, for tests.
-private enum ProjectPython {
-  static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().path
-
-  /// The folder of the one with Django 5.2.
-  static let folder: String? = {
-    let list = try? String(contentsOfFile: root + "/.build-tests/python/environments", encoding: .utf8)
-    let line = (list ?? "").split(separator: "\n").first { $0.hasPrefix("django-5.2 ") }
-    return line?.split(separator: " ").dropFirst().first.map { String($0.dropLast("/python".count)) }
-  }()
-}
-
 /// `supervisor settings import-django`, in projects of Tests/Fixtures and made for a test.
-@Suite(
-  "settings import-django",
-  .enabled(
-    if: ProjectPython.folder != nil, "no Python with Django: Tests/Python/environment.sh makes one"))
+@Suite("settings import-django", .needsDjango)
 struct SettingsImportTests {
   private func importing(
     in directory: String, options: String = "", path: String? = ProjectPython.folder
@@ -33,7 +17,8 @@ struct SettingsImportTests {
     }
   }
 
-  @Test func hooksAreListedInOrder() throws {
+  @Test("AI-29: the hooks of both phases are listed in the order of INSTALLED_APPS")
+  func hooksAreListedInOrder() throws {
     let (code, output, errors) = try importing(
       in: ProjectPython.root + "/Tests/Fixtures/probe", options: "--show-hooks")
     #expect(code == .exited(0), "\(errors)")
@@ -59,7 +44,9 @@ struct SettingsImportTests {
       #expect(code == .exited(0), "\(errors)")
       #expect(errors == "noise\n")
       try writeFile(folder + "/supervisor.yml", output)
-      let script = "cd \(folder) && exec \(Programs.supervisor) settings show"
+      let script =
+        "cd \(folder) && PYTHONDONTWRITEBYTECODE=1 PATH=\(ProjectPython.folder ?? ""):/usr/bin:/bin "
+        + "exec \(Programs.supervisor) settings show"
       try Stage.run(Launch(["/bin/sh", "-c", script])) { stage in
         let ending = try stage.waitForEnd()
         #expect(ending == .exited(0))

@@ -32,6 +32,11 @@ def act(order):
         time.sleep(float(argument))
     elif verb == "raise":
         raise ValueError(argument)
+    elif verb == "swallow":
+        try:
+            raise ValueError(argument)
+        except ValueError:
+            record("swallowed", argument)
     elif verb == "exit":
         sys.exit(int(argument) if argument.isdigit() else argument or None)
     elif verb == "interrupt":

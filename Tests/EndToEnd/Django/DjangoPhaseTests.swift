@@ -1,0 +1,229 @@
+import Glibc
+import Testing
+
+/// What the phases of a Django project promise, with hooks that write down when they are called.
+@Suite("Django: phases", .drivesProcesses, .needsDjango)
+struct DjangoPhaseTests {
+  private let stepOfUser = #"{name: migrate, run: [/bin/sh, -c, 'echo migrate >> "$EVENTS"']}"#
+
+  private var everything: [String] {
+    ["migrate"] + DjangoSite.whole("infrastructure") + DjangoSite.whole("node")
+  }
+
+  @Test(
+    "AI-01, AI-25, AI-26: infrastructure, node, app; a step of the user's takes the preset's place; a second start adds the app alone, another run ID all"
+  )
+  func order() throws {
+    try DjangoSite.with { site in
+      for (release, events) in [("1", everything), ("1", []), ("2", everything)] {
+        let settings = DjangoSite.settings {
+          $0.infrastructure = [stepOfUser]
+          $0.runID = release
+        }
+        let outcome = try Stage.result(site.run(settings))
+        #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+        #expect(site.takeEvents() == events + ["app"])
+      }
+    }
+  }
+
+  @Test(
+    "AI-02, AI-12: a hook that raises is 76, with its app, exception and traceback; the third is never entered, the release is not ready; the next start completes it"
+  )
+  func raisingHook() throws {
+    try DjangoSite.with { site in
+      let failed = try Stage.result(
+        site.run(DjangoSite.settings(), ["PROBE_SECOND_INFRASTRUCTURE": "raise:sad"]))
+      #expect(failed.ending == .exited(76))
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure", ["first"]) + ["second.infrastructure enter"])
+      for part in [
+        "second.handle_infrastructure_init", "ValueError: sad", "Traceback (most recent call last)",
+        "probe/hooks.py",
+      ] {
+        #expect(failed.errors.contains(part))
+      }
+      let ready = try Stage.result(site.command(["ready", "check"]))
+      #expect(ready.ending == .exited(1))
+      #expect(ready.output == "NOT READY\n")
+      let resumed = try Stage.result(site.command(["init", "infrastructure"]))
+      #expect(resumed.ending == .exited(0), "\(resumed.errors)")
+      // The step is done anew as a whole: its hooks are idempotent.
+      #expect(site.takeEvents() == DjangoSite.whole("infrastructure"))
+      let now = try Stage.result(site.command(["ready", "check"]))
+      #expect(now.ending == .exited(0))
+      #expect(now.output == "READY\n")
+    }
+  }
+
+  @Test(
+    "C1-10: a hook that ends its process is a failure, whatever the exit code",
+    arguments: ["exit:0", "vanish:0", "killed", "interrupt"])
+  func endingHook(order: String) throws {
+    try DjangoSite.with { site in
+      let outcome = try Stage.result(
+        site.command(
+          ["init", "infrastructure"], DjangoSite.settings(), ["PROBE_FIRST_INFRASTRUCTURE": order])
+      )
+      #expect(outcome.ending == .exited(76))
+      #expect(outcome.errors.contains("first.handle_infrastructure_init"))
+      #expect(site.takeEvents() == ["first.infrastructure enter"])
+    }
+  }
+
+  @Test(
+    "a hook that does odd things and comes to its end disturbs nobody (AI-31: one that swallows its own error)",
+    arguments: [
+      "swallow:error", "fork", "fork:raise", "binary", "close", "silent", "descriptors", "chdir", "coroutine",
+    ])
+  func oddHook(order: String) throws {
+    try DjangoSite.with { site in
+      let outcome = try Stage.result(
+        site.command(
+          ["init", "infrastructure"], DjangoSite.settings(), ["PROBE_FIRST_INFRASTRUCTURE": order])
+      )
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      let events = site.takeEvents()
+      #expect(events.first == "first.infrastructure enter")
+      // A fork comes back from its hook too, and goes no further.
+      #expect(events.suffix(4) == DjangoSite.whole("infrastructure", ["second", "third"])[...])
+      #expect(events.count(where: { $0.hasSuffix("enter") }) == 3)
+      #expect(events.contains("swallowed error") == (order == "swallow:error"))
+    }
+  }
+
+  @Test("a hook that hangs ends with a stop, and so does what it started")
+  func hangingHook() throws {
+    try DjangoSite.with { site in
+      try Stage.run(
+        site.run(DjangoSite.settings { $0.stopTimeout = "5s" }, ["PROBE_SECOND_INFRASTRUCTURE": "hang"])
+      ) { stage in
+        try eventually("the hook is entered") {
+          try stage.pump()
+          return readText(site.node.folder + "/events")?.contains("second.infrastructure enter") == true
+        }
+        try stage.send(SIGTERM)
+        #expect(try stage.waitForEnd() == .exited(143))
+        #expect(try stage.survivors() == [])
+        #expect(!site.takeEvents().contains("app"))
+      }
+    }
+  }
+
+  @Test(
+    "AI-23: a node hook that raises is a warning; the app starts, status and metrics show it, and the next start calls that hook alone"
+  )
+  func raisingNodeHook() throws {
+    try DjangoSite.with { site in
+      let order = ["PROBE_SECOND_NODE": "raise:sad"]
+      try Stage.run(
+        site.run(DjangoSite.settings(), order, app: ["/bin/sh", "-c", "echo app; exec sleep 1000"])
+      ) { stage in
+        try stage.line("app")
+        try site.node.waitForStatus("the app runs", stage) { $0["app"]?.state == "running" }
+        let status = try site.node.get("/status").body
+        #expect(status.contains("second.handle_node_init"))
+        #expect(status.contains("ValueError: sad"))
+        let metrics = try site.node.get("/metrics").body
+        #expect(
+          metrics.split(separator: "\n").contains {
+            $0.hasPrefix("supervisor_step_state{") && $0.contains("node") && $0.contains("hooks")
+              && $0.contains("failed") && $0.hasSuffix(" 1")
+          })
+        #expect(stage.errors.text.contains("Traceback (most recent call last)"))
+        try stage.send(SIGTERM)
+        #expect(try stage.waitForEnd() == .exited(143))
+      }
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure") + DjangoSite.whole("node", ["first"])
+          + ["second.node enter"] + DjangoSite.whole("node", ["third"]))
+      for events in [DjangoSite.whole("node", ["second"]), []] {
+        let next = try Stage.result(site.run())
+        #expect(next.ending == .exited(0), "\(next.errors)")
+        #expect(site.takeEvents() == events + ["app"])
+      }
+    }
+  }
+
+  @Test("AI-24: with --fatal-on-error it is 76, the app does not start, and there is no marker")
+  func fatalNodeHook() throws {
+    try DjangoSite.with { site in
+      let failed = try Stage.result(
+        site.command(["init", "--fatal-on-error"], DjangoSite.settings(), ["PROBE_SECOND_NODE": "raise:sad"]))
+      #expect(failed.ending == .exited(76), "\(failed.errors)")
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure") + DjangoSite.whole("node", ["first"])
+          + ["second.node enter"])
+      let next = try Stage.result(site.command(["init", "--fatal-on-error"]))
+      #expect(next.ending == .exited(0))
+      #expect(site.takeEvents() == DjangoSite.whole("node"))
+    }
+  }
+
+  @Test(
+    "AI-11, C1-23: tables on SQLite in each listed database; migrate --check agrees"
+  )
+  func migrations() throws {
+    try DjangoSite.with { site in
+      try site.append(
+        "DATABASES['other'] = {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'other.sqlite3'}")
+      let apps = ["PROBE_APPS": "django.contrib.contenttypes django.contrib.auth first"]
+      let settings = DjangoSite.settings {
+        $0.infrastructure = []
+        $0.more = ["framework: {name: django, databases: [default, other]}"]
+      }
+      let outcome = try Stage.result(site.command(["init", "infrastructure"], settings, apps))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      for file in [site.node.folder + "/db.sqlite3", site.project + "/other.sqlite3"] {
+        let script = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('select * from auth_user')"
+        #expect(try Stage.result(site.launch(["python", "-c", script, file])).ending == .exited(0))
+      }
+      for options in [[], ["--database", "other"]] {
+        let check = try Stage.result(
+          site.launch(["python", "manage.py", "migrate", "--check"] + options, apps))
+        #expect(check.ending == .exited(0), "\(check.errors)")
+      }
+    }
+  }
+
+  @Test(
+    "AI-22, C1-14: static files that cannot be collected are 76; a project without staticfiles has no such step"
+  )
+  func staticFiles() throws {
+    try DjangoSite.with { site in
+      let root = site.node.folder + "/in-the-way/static"
+      try writeFile(site.node.folder + "/in-the-way", "a file")
+      let variables = [
+        "PROBE_APPS": "django.contrib.admin django.contrib.staticfiles first", "PROBE_STATIC_ROOT": root,
+      ]
+      // The admin's own models are of no interest; it brings files to collect.
+      let needs = "INSTALLED_APPS += ['django.contrib.auth', 'django.contrib.contenttypes']"
+      try site.append("if 'django.contrib.admin' in INSTALLED_APPS: \(needs)")
+      let failed = try Stage.result(site.command(["init"], DjangoSite.settings(), variables))
+      #expect(failed.ending == .exited(76))
+      #expect(failed.errors.contains("collectstatic"))
+      #expect(failed.errors.contains("in-the-way"))
+      #expect(site.takeEvents() == DjangoSite.whole("infrastructure", ["first"]))
+      unlink(site.node.folder + "/in-the-way")
+      let next = try Stage.result(site.command(["init"], DjangoSite.settings(), variables))
+      #expect(next.ending == .exited(0), "\(next.errors)")
+      #expect(readText(root + "/admin/css/base.css") != nil)
+      #expect(site.takeEvents() == DjangoSite.whole("node", ["first"]))
+      let without = try Stage.result(site.command(["settings", "show"]))
+      #expect(without.ending == .exited(0), "\(without.errors)")
+      #expect(without.output.contains("handle_node_init") || without.output.contains("hooks"))
+      #expect(!without.output.contains("collectstatic"))
+    }
+  }
+
+  @Test("AI-32: with Django's own logging, our output alone names run ID, phase, step and hook")
+  func output() throws {
+    try DjangoSite.with { site in
+      let outcome = try Stage.result(site.command(["init"], DjangoSite.settings { $0.runID = "release-7" }))
+      #expect(outcome.ending == .exited(0))
+      for part in ["release-7", "infrastructure", "node", "hooks", "first.handle_infrastructure_init: done"] {
+        #expect(outcome.errors.contains(part), "\(outcome.errors)")
+      }
+    }
+  }
+}

@@ -1,0 +1,221 @@
+import Foundation
+import Glibc
+import Testing
+
+/// How a project is found and asked, what is kept of its answer, and what becomes of one that cannot be asked.
+@Suite("Django: project", .drivesProcesses, .needsDjango)
+struct DjangoProjectTests {
+  private func counting(_ site: DjangoSite, runID: String? = "release-1") throws -> RunSettings {
+    let python = try site.countingPython()
+    return DjangoSite.settings {
+      $0.runID = runID
+      $0.more = ["framework: {name: django, python: \(python)}"]
+    }
+  }
+
+  @Test("AI-05, C1-27: a warm init starts no Python, nor any program, and is quick")
+  func warm() throws {
+    try DjangoSite.with { site in
+      let settings = try counting(site)
+      let cold = try Stage.result(site.command(["init"], settings))
+      #expect(cold.ending == .exited(0), "\(cold.errors)")
+      // The settings and the hooks of either phase.
+      #expect(site.takeStarts() == 3)
+      let seconds = try quickest(of: 5, within: 1) {
+        let began = monotonicNow()
+        let again = try Stage.result(site.command(["init"], settings))
+        #expect(again.ending == .exited(0), "\(again.errors)")
+        return monotonicNow() - began
+      }
+      #expect(seconds < 1)
+      #expect(site.takeStarts() == 0)
+      #expect(site.takeEvents().count == 12)
+
+      guard access("/usr/bin/strace", X_OK) == 0 else { return }
+      let trace = site.node.folder + "/trace"
+      var words = ["/usr/bin/strace", "-f", "-qq", "-e", "trace=execve", "-o", trace]
+      words += [Programs.supervisor, "init", "--settings", site.settingsFile]
+      let traced = try Stage.result(site.launch(words))
+      // Where nobody may be traced there is nothing to see.
+      guard traced.ending == .exited(0) else { return }
+      #expect((readText(trace) ?? "").split(separator: "\n").count(where: { $0.contains("execve(") }) == 1)
+    }
+  }
+
+  @Test(
+    "the project's answer is kept for its run ID, as long as its files are as they were; never for a dev ID")
+  func cache() throws {
+    try DjangoSite.with { site in
+      func starts(_ runID: String?) throws -> Int {
+        let shown = try Stage.result(site.command(["settings", "show"], counting(site, runID: runID)))
+        #expect(shown.ending == .exited(0), "\(shown.errors)")
+        return site.takeStarts()
+      }
+      let first = try [starts("1"), starts("1"), starts("2")]
+      #expect(first == [1, 0, 1])
+      utimes(site.project + "/probe/settings.py", [timeval(), timeval()])
+      let touched = try [starts("1"), starts("1")]
+      #expect(touched == [1, 0])
+      let dev = try [starts(nil), starts(nil)]
+      #expect(dev == [1, 1])
+    }
+  }
+
+  @Test("framework.name auto without autoinit: a note, and no steps")
+  func notOurs() throws {
+    try DjangoSite.with { site in
+      let settings = DjangoSite.settings {
+        $0.infrastructure = []
+        $0.more = []
+      }
+      let outcome = try Stage.result(site.run(settings))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(outcome.errors.contains("note: "))
+      #expect(outcome.errors.contains("framework.name: django would migrate"))
+      #expect(site.takeEvents() == ["app"])
+    }
+  }
+
+  @Test("no manage.py, and nothing else that names the settings: 78")
+  func noManagePy() throws {
+    try DjangoSite.with { site in
+      unlink(site.project + "/manage.py")
+      let outcome = try Stage.result(site.run())
+      #expect(outcome.ending == .exited(78))
+      #expect(outcome.errors.contains("there is no manage.py"))
+      #expect(site.takeEvents() == [])
+    }
+  }
+
+  @Test(
+    "settings that fail: 78, with file and line, also when Django is only found",
+    arguments: ["raise ValueError('sad')", "import nothing_like_it", "x = (", "import sys; sys.exit(0)"],
+    ["django", "auto"])
+  func brokenSettings(line: String, name: String) throws {
+    try DjangoSite.with { site in
+      try writeFile(site.project + "/probe/settings.py", "SECRET_KEY = 'x'\n\(line)\n")
+      let outcome = try Stage.result(
+        site.run(DjangoSite.settings { $0.more = ["framework: {name: \(name)}"] }))
+      #expect(outcome.ending == .exited(78))
+      #expect(outcome.errors.contains("probe/settings.py:2"), "\(outcome.errors)")
+      #expect(site.takeEvents() == [])
+    }
+  }
+
+  @Test("settings that hang: a stop meanwhile is 143, and nobody is left")
+  func hangingSettings() throws {
+    try DjangoSite.with { site in
+      // With a child in its group.
+      try site.append(
+        """
+        import subprocess, time
+        subprocess.Popen(["sleep", "1000"])
+        print("hangs", flush=True)
+        time.sleep(1000)
+        """)
+      try Stage.run(site.run()) { stage in
+        // Whichever stream it goes to.
+        try eventually("the settings are imported") {
+          try stage.pump()
+          return (stage.output.text + stage.errors.text).contains("hangs")
+        }
+        try stage.send(SIGTERM)
+        #expect(try stage.waitForEnd() == .exited(143))
+        try stage.waitUntilNobodyIsLeft()
+        #expect(stage.errors.text.contains("received while the Django project's settings were imported"))
+      }
+    }
+  }
+
+  @Test("B5: settings of django-autoinit are ours, and say where they come from")
+  func importedSettings() throws {
+    try DjangoSite.with { site in
+      try site.append("AUTOINIT_TIMEOUT_SEC = 77")
+      let outcome = try Stage.result(site.command(["settings", "show"]))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      let line = outcome.output.split(separator: "\n").first { $0.hasPrefix("timeout: ") }
+      #expect(line?.contains("django: AUTOINIT_TIMEOUT_SEC") == true, "\(outcome.output)")
+      #expect(outcome.output.contains("preset: django"))
+    }
+  }
+}
+
+/// A project written for django-autoinit, with our package of that name instead.
+@Suite("Django: autoinit", .drivesProcesses, .needsDjango)
+struct DjangoAutoinitTests {
+  /// Two hooks with the mixin, and `autoinit` installed.
+  private func variables(_ site: DjangoSite) throws -> [String: String] {
+    try writeFile(
+      site.project + "/first/apps.py",
+      """
+      from autoinit import AutoInitMixin
+      from django.apps import AppConfig
+
+      from probe.hooks import run
+
+
+      class FirstConfig(AutoInitMixin, AppConfig):
+          name = "first"
+
+          def handle_infrastructure_init(self):
+              run("first", "infrastructure")
+
+          def handle_node_init(self):
+              run("first", "node")
+      """)
+    return [
+      "PROBE_APPS": "autoinit first second", "PYTHONPATH": ProjectPython.root + "/deploy/django",
+      "SUPERVISOR_PROGRAM": Programs.supervisor, "SUPERVISOR_SETTINGS": site.settingsFile,
+    ]
+  }
+
+  private var settings: RunSettings { DjangoSite.settings { $0.more = [] } }
+
+  private func manage(_ site: DjangoSite, _ words: String...) throws -> Outcome {
+    try Stage.result(site.launch(["python", "manage.py"] + words, variables(site)))
+  }
+
+  @Test(
+    "B5: with the entrypoint replaced, the events are those of the two commands and the app one after the other"
+  )
+  func entrypoint() throws {
+    let expected =
+      DjangoSite.whole("infrastructure", ["first", "second"]) + DjangoSite.whole("node", ["first", "second"])
+      + ["app"]
+    try DjangoSite.with { site in
+      let old =
+        "set -e; python manage.py autoinit_infrastructure; python manage.py autoinit_node; exec \"$@\""
+      _ = try site.run(settings)
+      let app = ["/bin/sh", "-c", "echo app >> \"$EVENTS\""]
+      let outcome = try Stage.result(
+        site.launch(["/bin/sh", "-c", old, "entrypoint"] + app, variables(site)))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(site.takeEvents() == expected)
+    }
+    try DjangoSite.with { site in
+      let outcome = try Stage.result(site.run(settings, variables(site)))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(site.takeEvents() == expected)
+    }
+  }
+
+  @Test("AI-04: the commands of the package: both phases, and release readiness")
+  func commands() throws {
+    try DjangoSite.with { site in
+      _ = try site.run(settings)
+      #expect(try manage(site, "set_ready", "check").output == "NOT READY\n")
+      let both = try manage(site, "autoinit", "--timeout", "20")
+      #expect(both.ending == .exited(0), "\(both.errors)")
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure", ["first", "second"])
+          + DjangoSite.whole("node", ["first", "second"]))
+      let ready = try manage(site, "set_ready", "check")
+      #expect(ready.ending == .exited(0))
+      #expect(ready.output == "READY\n")
+      #expect(try manage(site, "set_ready", "clear").output == "CLEARED\n")
+      #expect(try manage(site, "set_ready", "check").ending == .exited(1))
+      #expect(try manage(site, "set_ready", "set", "--run-id", "other").output == "SET\n")
+      #expect(try manage(site, "set_ready", "check", "--run-id", "other").output == "READY\n")
+    }
+  }
+}
