@@ -133,6 +133,8 @@ final class DjangoAsker {
     helper = try FileHelper(loop: loop, table: table)
     // A cache that hangs is not worth waiting for.
     helper.patience = .seconds(2)
+    // From here on: as PID 1, a signal that nobody receives would be lost.
+    try loop.receiveSignals { [weak self] signals in self?.received(signals) }
   }
 
   deinit {
@@ -180,7 +182,6 @@ final class DjangoAsker {
     var ending: String?
     var isLate = false
     do {
-      try loop.receiveSignals { [weak self] signals in self?.received(signals) }
       let group = try table.spawn(
         image,
         started: { [loop] failure in
@@ -197,6 +198,8 @@ final class DjangoAsker {
         isLate = true
         table.signalGroup(group, .kill)
       }
+      // A stop that came before there was anything to stop.
+      if stoppedBy != nil { table.signalGroup(group, .kill) }
       loop.run()
       loop.cancel(timer)
       // What it left behind has no business here.

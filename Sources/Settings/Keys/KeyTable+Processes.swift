@@ -30,9 +30,14 @@ extension KeyTable {
           ? .now : .misplaced("a failed infrastructure step always ends the start; only node steps have it")),
       row(
         "recheck", durationOr("never", "on_start"), default: "never",
-        "when its check runs again: at every start, or this often"),
-      row("affects_ready", .boolean, default: "false", "a failed recheck makes the node not ready"),
-      row("every", positiveDuration, "repeats the step this often"),
+        "when its check runs again: at every start; this often is of a later version, and refused at the start"
+      ),
+      row(
+        "affects_ready", .boolean, default: "false",
+        "a failed recheck makes the node not ready; of a later version, and refused at the start"),
+      row(
+        "every", positiveDuration, "repeats the step this often; of a later version, and refused at the start"
+      ),
     ] + stop("\(prefix).stop", timeout: "5s") + [
       row(
         "on_interrupted", choice("rerun", "fail"), default: "rerun",

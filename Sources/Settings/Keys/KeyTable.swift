@@ -94,7 +94,9 @@ public enum KeyTable {
       "the framework whose steps are made by themselves; auto: django where a project asks for it"),
     key("framework.python", path, "the interpreter; found when not set"),
     key("framework.settings_module", label, "DJANGO_SETTINGS_MODULE; found when not set"),
-    key("framework.databases", .texts(.label), "aliases of the databases to migrate; all when not set"),
+    key(
+      "framework.databases", .texts(.label), "aliases of the databases to migrate; default alone when not set"
+    ),
   ]
 
   private static let backends = ["postgres": postgresWork, "litefs": liteFSWork]
