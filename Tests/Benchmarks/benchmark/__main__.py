@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import idle, service, timing
+from . import idle, phases, service, timing
 from .bench import Bench, Unavailable
 from .report import Row, markdown
 
@@ -22,6 +22,8 @@ BENCHMARKS = {
     "wakeups": idle.wakeups,
     "restart-latency": service.restart_latency,
     "readyz-under-load": service.readyz_under_load,
+    "warm-init": phases.warm_init,
+    "release-to-app": phases.release_to_app,
     "orphans": timing.orphans,  # last: the kernel tidies up for a while after it
 }
 
