@@ -137,7 +137,8 @@ static long milliseconds_now(void) {
 
 // Another request ends the wait too.
 static bool await_change(uint32_t timeout) {
-  long deadline = milliseconds_now() + (long)timeout;
+  // The clock is cut to whole milliseconds: never early.
+  long deadline = milliseconds_now() + (long)timeout + 1;
   // The watch comes before the look: what changes in between is seen by one of them.
   watch_directory();
   bool is_known = strcmp(seen_path, path) == 0;

@@ -63,7 +63,9 @@ enum FrameworkStart {
     let (python, outcome) = try source.report()
     switch DjangoDetection.decide(name: first.settings.framework.name.rawValue, outcome: outcome) {
     case .none(let note):
-      if let note {
+      // Whoever wrote steps knows.
+      let hasSteps = !first.settings.infrastructure.steps.isEmpty || !first.settings.node.steps.isEmpty
+      if let note, !hasSteps {
         first.notes.append(Diagnostic(.note, at: nil, key: "framework.name", note, suggestion: nil))
       }
       return first
