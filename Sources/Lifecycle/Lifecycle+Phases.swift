@@ -87,7 +87,9 @@ extension Lifecycle {
   private mutating func infrastructureFinished(
     _ outcome: InfrastructurePhase.Outcome, at now: MonotonicInstant
   ) -> [Effect] {
+    if infrastructure.errand != nil { return errandEnded(outcome, at: now) }
     if case .ready(let ran, let outputs) = outcome {
+      releaseOutputs = outputs
       infrastructureView.enter(ran ? .done : .skipped, at: now)
       let line: [Effect] =
         plan.infrastructure.isEmpty ? [] : [completed(infrastructureView, ran: ran, at: now)]
@@ -157,6 +159,7 @@ extension Lifecycle {
   }
 
   private mutating func nodeFinished(_ outcome: NodePhase.Outcome, at now: MonotonicInstant) -> [Effect] {
+    if node.errand != nil { return errandEnded(outcome, at: now) }
     if case .done(let ran, let failed) = outcome {
       nodeView.enter(ran ? .done : .skipped, at: now)
       if !failed.isEmpty { nodeView.reason = "skipped after a failure: \(failed.joined(separator: ", "))" }
@@ -221,7 +224,7 @@ extension Lifecycle {
     stopProcesses(at: now)
   }
 
-  private mutating func runCommand(
+  mutating func runCommand(
     _ id: ProcessID, _ command: StepCommand, _ outputs: [StepOutput], at now: MonotonicInstant
   ) -> [Effect] {
     let step: LifecyclePlan.Step
@@ -240,7 +243,7 @@ extension Lifecycle {
     return [.command(id, command, outputs)] + feed(id, .start, at: now)
   }
 
-  private mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
+  mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
     if let effects = stopWaiting(id, at: now) { return effects }
     // Those that were asked already have had their time; those not found yet are asked first.
     if let hunt = hunts[id] { return hunt.step == .terminating ? hurryHunt(id, at: now) : [] }
@@ -259,6 +262,10 @@ extension Lifecycle {
   mutating func commandEnded(_ id: ProcessID, _ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
     processes[id] = nil
     switch id {
+    case .infrastructureStep(let step) where infrastructureUpkeep.isChecking(step):
+      return feedUpkeep(of: .infrastructure, .commandEnded(step: step, result), at: now)
+    case .nodeStep(let step) where nodeUpkeep.isChecking(step):
+      return feedUpkeep(of: .node, .commandEnded(step: step, result), at: now)
     case .infrastructureStep(let step):
       return feedInfrastructure(.commandEnded(step: step, result), at: now)
     case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)

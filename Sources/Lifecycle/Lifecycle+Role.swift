@@ -40,7 +40,7 @@ extension Lifecycle {
         effects += startWhenPossible(id, at: now)
       }
     }
-    return effects + runRoleHook(at: now)
+    return effects + runRoleHook(at: now) + feedUpkeep(of: .infrastructure, .primary(true), at: now)
   }
 
   /// Another node may be the primary at any moment: no grace.
@@ -61,6 +61,7 @@ extension Lifecycle {
       // Whatever its `stop.kill` says of an orderly stop.
       effects.append(.process(id, .signalGroup(.kill)))
     }
+    effects += feedUpkeep(of: .infrastructure, .primary(false), at: now)
     return effects + (stop == nil ? runRoleHook(at: now) : [])
   }
 
@@ -82,10 +83,7 @@ extension Lifecycle {
       effects.append(
         .log(.warning, "hooks.on_role_change: \(reason)", EventFields("role_hook_failed", reason: reason)))
     }
-    if let stop {
-      // The stop may have come to its end but for this.
-      return effects + (stop.current == nil && stop.queue.isEmpty && !stop.drains ? stopNext(at: now) : [])
-    }
+    if stop != nil { return effects + resumeStop(at: now) }
     // What it was told is of yesterday when the role has changed since.
     return effects + (hookedRole == role ? [] : runRoleHook(at: now))
   }

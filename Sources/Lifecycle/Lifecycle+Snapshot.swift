@@ -23,7 +23,7 @@ extension Lifecycle {
     if let health = healths[.app], health.definition != nil {
       checks.append(Snapshot.Check(name: "app health", isOK: health.isHealthy, detail: health.summary))
     }
-    return checks
+    return checks + stepChecks()
   }
 
   private func describe(_ process: SupervisedProcess) -> String {

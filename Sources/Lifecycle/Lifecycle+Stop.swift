@@ -31,7 +31,7 @@ extension Lifecycle {
     var effects: [Effect] = [.unschedule(.earlyService), .schedule(.budget, deadline)]
     let previous = stage
     effects += enter(.draining)
-    effects += holdBack(at: now) + cancelWaits()
+    effects += holdBack(at: now) + cancelWaits() + endUpkeep(at: now)
     // Who stops is no candidate any more: won now, the lock would only keep the others waiting until our end.
     if !leader.isLeading { effects += feedLeader(.end, at: now) }
     if isInPhases {
@@ -65,6 +65,7 @@ extension Lifecycle {
     guard stop != nil else { return [] }
     stop?.drains = false
     stop?.queue = startOrder
+    stop?.hasQueue = true
     let hook = feed(.roleHook, .stop(.command, deadline: nil), at: now)
     return [.unschedule(.drain)] + hook + stopNext(at: now)
   }
@@ -80,12 +81,20 @@ extension Lifecycle {
       let share = StopBudget.share(own: process.stopPolicy.timeout, others: others, remaining: usable)
       return feed(id, .stop(.shutdown, deadline: now + share), at: now)
     }
-    // The hook has no place in the order; its end, which has a deadline, leads here again.
-    guard var current = stop, !current.isSweeping, processes[.roleHook] == nil else { return [] }
+    // They have no place in the order; their end, which has a deadline, leads here again.
+    guard var current = stop, !current.isSweeping, processes[.roleHook] == nil, upkeepIsQuiet else {
+      return []
+    }
     current.current = nil
     current.isSweeping = true
     stop = current
     return [.sweep([])]
+  }
+
+  /// What has no place in the order has ended: the stop may have come to its end but for this.
+  mutating func resumeStop(at now: MonotonicInstant) -> [Effect] {
+    guard let stop, stop.hasQueue, stop.current == nil, stop.queue.isEmpty else { return [] }
+    return stopNext(at: now)
   }
 
   func isWaitingToRestart(_ process: SupervisedProcess) -> Bool {

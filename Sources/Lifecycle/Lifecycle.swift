@@ -100,6 +100,10 @@ public struct Lifecycle: Sendable {
     case earlyService
     /// The end of the stop budget.
     case budget
+    /// The next check or repetition of a step of the infrastructure phase, by the upkeep's own number.
+    case infrastructureChore(Int)
+    /// The same of the node phase.
+    case nodeChore(Int)
   }
 
   /// How this program ends.
@@ -122,6 +126,8 @@ public struct Lifecycle: Sendable {
     /// Still to stop, the next one last.
     var queue: [ProcessID] = []
     var current: ProcessID?
+    /// Whether the queue has been made: before it there is nothing to go on with.
+    var hasQueue = false
     var isSweeping = false
     var sweepStep = 0
     /// Whether the budget is spent.
@@ -144,6 +150,11 @@ public struct Lifecycle: Sendable {
   var node: NodePhase
   var infrastructureView: PhaseView
   var nodeView: PhaseView
+  var infrastructureUpkeep: Upkeep
+  var nodeUpkeep: Upkeep
+  /// What the infrastructure phase's steps gave to later ones.
+  var releaseOutputs: [StepOutput] = []
+  let wallClock: @Sendable () -> UInt64
   var stop: StopState?
   var waits: Set<WaitID> = []
   var leader: LeaderElection
@@ -160,10 +171,18 @@ public struct Lifecycle: Sendable {
   /// - Parameter wallClock: Unix time in nanoseconds.
   public init(plan: LifecyclePlan, wallClock: @escaping @Sendable () -> UInt64) {
     self.plan = plan
+    self.wallClock = wallClock
     infrastructure = InfrastructurePhase(
       runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner,
       rules: plan.infrastructureRules, wallClock: wallClock)
-    node = NodePhase(runID: plan.runID, steps: plan.node.map(\.phase), rules: plan.nodeRules)
+    node = NodePhase(
+      runID: plan.runID, steps: plan.node.map(\.phase), rules: plan.nodeRules, wallClock: wallClock)
+    infrastructureUpkeep = Upkeep(
+      steps: plan.infrastructure.map(\.phase), rules: plan.infrastructureRules, needsPrimary: true,
+      seed: plan.seed)
+    nodeUpkeep = Upkeep(
+      steps: plan.node.map(\.phase), rules: plan.infrastructureRules, needsPrimary: false,
+      seed: plan.seed &+ 1)
     leader = LeaderElection(takeoverDelay: plan.infrastructureRules.takeoverDelay)
     infrastructureView = PhaseView(name: "infrastructure", steps: plan.infrastructure.map(\.phase.name))
     nodeView = PhaseView(name: "node", steps: plan.node.map(\.phase.name))
@@ -246,7 +265,7 @@ public struct Lifecycle: Sendable {
       if stage != .running { return effects }
     }
     if plan.takesPartInElection { effects += [.role(role)] + feedLeader(.begin, at: now) }
-    return effects
+    return effects + beginUpkeep(at: now)
   }
 
   private mutating func timer(_ name: TimerName, at now: MonotonicInstant) -> [Effect] {
@@ -255,6 +274,9 @@ public struct Lifecycle: Sendable {
     case .sweep: return sweepTimer(at: now)
     case .strays(let id): return strayTimer(id, at: now)
     case .budget: return budgetSpent(at: now)
+    case .infrastructureChore(let chore):
+      return feedUpkeep(of: .infrastructure, .timer(chore: chore), at: now)
+    case .nodeChore(let chore): return feedUpkeep(of: .node, .timer(chore: chore), at: now)
     case .earlyService:
       guard stage == .earlyServices, let id = earlyQueue.first else { return [] }
       let text =

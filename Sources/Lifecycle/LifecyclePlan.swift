@@ -126,7 +126,11 @@ public struct LifecyclePlan: Sendable {
   }
 
   /// Whether anything here depends on who is the primary.
-  var takesPartInElection: Bool { hasRoleHook || services.contains { $0.isForPrimary } }
+  var takesPartInElection: Bool {
+    guard scope == .life else { return false }
+    return hasRoleHook || services.contains { $0.isForPrimary }
+      || infrastructure.contains { $0.phase.repeatsAfter != nil }
+  }
 
   /// The app's or a service's plan.
   func process(_ id: ProcessID) -> Process? {

@@ -60,6 +60,15 @@ struct PhaseView: Sendable {
     if let reason { steps[index].reason = reason }
   }
 
+  /// Its check has begun to fail while the app runs, or passes again.
+  mutating func checked(_ index: Int, failure: String?) {
+    steps[index].state = failure == nil ? .done : .failed
+    steps[index].reason = failure
+  }
+
+  /// The names of those that failed.
+  var failedSteps: [String] { steps.filter { $0.state == .failed }.map(\.name) }
+
   func duration(of index: Int) -> Duration? {
     guard let began = steps[index].began, let ended = steps[index].ended else { return nil }
     return ended - began

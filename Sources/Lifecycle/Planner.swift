@@ -180,7 +180,9 @@ public struct Planner {
     phase.hasRollback = settings.rollback != nil
     phase.rollsBackOnStop = settings.rollbackOnStop
     phase.rollsBackWhenFailed = settings.rollbackFailed
-    phase.rechecksOnStart = settings.recheck == .onStart
+    phase.rechecksOnStart = settings.recheck != .never
+    if case .every(let interval) = settings.recheck { phase.rechecksAfter = interval }
+    phase.affectsReady = settings.affectsReady
     phase.repeatsAfter = settings.every
     return phase
   }
@@ -189,15 +191,6 @@ public struct Planner {
     _ step: StepSettings, _ id: ProcessID, isFatal: Bool, to launch: inout LaunchPlan
   ) -> LifecyclePlan.Step {
     let phase = if case .nodeStep = id { "node" } else { "infrastructure" }
-    var later: [String] = []
-    if step.every != nil { later.append("every") }
-    if case .every = step.recheck { later.append("recheck: DURATION") }
-    if step.affectsReady { later.append("affects_ready") }
-    if !later.isEmpty {
-      problems.append(
-        "\(phase).steps: \(step.name): \(later.joined(separator: ", ")): nothing repeats steps or checks while the app "
-          + "runs yet; remove it, or use `recheck: on_start`")
-    }
     if let command = step.run {
       launch.steps[id] = image(of: step, command, phase: phase)
     } else if let wait = step.wait {

@@ -15,6 +15,7 @@ extension InfrastructurePhase {
       // Its record goes first: should we vanish in the middle of it, the step is not taken for done.
       let undone = [index] + graph.dependents(of: index)
       record.entries.removeAll { entry in undone.contains { steps[$0].name == entry.step } }
+      record.completedAt = nil
       return write(.undo(index))
     }
     return conclude(outcome)
@@ -23,7 +24,8 @@ extension InfrastructurePhase {
   /// Failure or interruption is recorded, and the lock released after it.
   private mutating func conclude(_ outcome: Outcome) -> [Effect] {
     state = .concluding(outcome)
-    if case .failed(let step, let reason) = outcome {
+    // What was done once stays so, though it could not be done again.
+    if case .failed(let step, let reason) = outcome, errand?.reason != .due {
       record.failure = ReleaseRecord.Failure(
         count: InfrastructurePhase.next(failuresInARow), attempt: record.claim?.attempt ?? 1, step: step,
         reason: reason,

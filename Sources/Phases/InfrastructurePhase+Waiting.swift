@@ -35,6 +35,7 @@ extension InfrastructurePhase {
     lastFailure = found?.failure
     failureBefore = found?.failure?.attempt
     completedBefore = found?.completedAt
+    if let errand { return firstLook(at: found, for: errand, now: now) }
     if isReady(found) {
       let due =
         rules.onlyWaits ? [] : steps.indices.filter { steps[$0].rechecksOnStart && steps[$0].hasCheck }
@@ -108,6 +109,7 @@ extension InfrastructurePhase {
 
   /// What a look from outside decides.
   private func decided(by found: ReleaseRecord?) -> Outcome? {
+    if let errand { return decided(by: found, for: errand) }
     // Whose own check failed believes only what was set since: the holder may still be looking into it.
     if isReady(found), suspects.isEmpty || found?.completedAt != completedBefore {
       return .ready(ran: false, outputs: found?.outputs ?? [])
@@ -291,7 +293,7 @@ extension InfrastructurePhase {
 
   private mutating func verified(at now: MonotonicInstant) -> [Effect] {
     if holdsLock {
-      if isReady(found), suspects.isEmpty {
+      if errand != nil || isReady(found), suspects.isEmpty {
         return release(.ready(ran: false, outputs: found?.outputs ?? []))
       }
       return claim(at: now)

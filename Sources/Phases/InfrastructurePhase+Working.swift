@@ -32,6 +32,7 @@ extension InfrastructurePhase {
   }
 
   mutating func lookedInside(_ found: ReleaseRecord?, at now: MonotonicInstant) -> [Effect] {
+    if let errand { return lookedInside(found, for: errand, at: now) }
     if isReady(found), suspects.isEmpty { return release(.ready(ran: false, outputs: found?.outputs ?? [])) }
     // The lock passes on at once, so a waiter mostly learns of the holder's failure here and not by a look outside.
     if let failure = newFailure(in: found) {
@@ -55,16 +56,10 @@ extension InfrastructurePhase {
   }
 
   mutating func claim(at now: MonotonicInstant) -> [Effect] {
+    if let errand { return claim(for: errand) }
     let previous = found?.claim
     if let found, !runID.isDevelopment { record = found }
-    if let interrupted = interruptedStep(of: previous) {
-      return release(
-        .failed(
-          step: interrupted,
-          reason:
-            "it was interrupted on \(previous?.owner ?? "another node") and says on_interrupted: fail; look at what it "
-            + "left behind, then `supervisor ready clear`, or use a new run ID"))
-    }
+    if let interrupted = interruptedStep(of: previous, among: steps) { return release(interrupted) }
     let wall = wallClock()
     var effects: [Effect] = []
     if record.declaredBy != nil, record.completedAt != nil { effects += believeDeclaration(at: wall) }
@@ -95,12 +90,18 @@ extension InfrastructurePhase {
   static func next(_ number: Int) -> Int { number == .max ? number : number + 1 }
 
   /// A step of an unfinished claim that must not be run again by itself.
-  private func interruptedStep(of claim: ReleaseRecord.Claim?) -> String? {
+  func interruptedStep(of claim: ReleaseRecord.Claim?, among steps: [PhaseStep]) -> Outcome? {
     guard let claim, !runID.isDevelopment else { return nil }
-    return steps.first { step in
+    let interrupted = steps.first { step in
       step.failsWhenInterrupted && claim.running.contains { $0.step == step.name }
-        && !record.isDone(step.name, hash: step.hash)
-    }?.name
+        // One that is repeated stays recorded done meanwhile.
+        && (errand != nil || !record.isDone(step.name, hash: step.hash))
+    }
+    guard let interrupted else { return nil }
+    let reason =
+      "it was interrupted on \(claim.owner) and says on_interrupted: fail; look at what it left behind, then "
+      + "`supervisor ready clear`, or use a new run ID"
+    return .failed(step: interrupted.name, reason: reason)
   }
 
   /// Readiness that was declared by hand: what has no check to the contrary is recorded done.
@@ -250,6 +251,7 @@ extension InfrastructurePhase {
       record.entries.removeAll { $0.step == step.name }
       record.entries.append(
         ReleaseRecord.Entry(step: step.name, hash: step.hash, doneAt: wallClock(), outputs: outputs))
+      recordedAt = record.entries.last?.doneAt
       return write(.settle(index))
     case .failed, .notStarted:
       // Not written by itself: what follows writes it.
@@ -278,7 +280,8 @@ extension InfrastructurePhase {
       let wall = wallClock()
       for index in next {
         let deadline = steps[index].timeout.map { wall &+ UInt64(clamping: $0.wholeNanoseconds) }
-        record.entries.removeAll { $0.step == steps[index].name }
+        // Until it is done again, one that is repeated is as done as it was.
+        if errand?.reason != .due { record.entries.removeAll { $0.step == steps[index].name } }
         record.claim?.running.append(
           ReleaseRecord.Running(step: steps[index].name, startedAt: wall, deadline: deadline))
       }
@@ -305,7 +308,7 @@ extension InfrastructurePhase {
     if let index = steps.indices.first(where: { graph.state(of: $0) != .done }) {
       return undoNext([], .failed(step: steps[index].name, reason: "it was not done"), at: now)
     }
-    record.completedAt = wallClock()
+    if restoresReadiness { record.completedAt = wallClock() }
     let outcome = Outcome.ready(ran: true, outputs: record.outputs)
     state = .concluding(outcome)
     return write(.release(outcome))

@@ -8,101 +8,9 @@ import EventLoop
 /// it is durable; what needs it starts after its record is; readiness is written after the last record; the lock is
 /// released after the last command has ended.
 ///
-/// The files: waiting for the lock or for another node, working under it, taking back what was done.
+/// The files: what it and its owner say to each other, waiting for the lock or for another node, working under it,
+/// taking back what was done, looking after one step later on.
 public struct InfrastructurePhase: Sendable {
-  /// What happens to it.
-  public enum Event: Sendable {
-    /// Start.
-    case begin
-    /// The record that was asked for; nil: there is none yet.
-    case record(ReleaseRecord?)
-    /// The record cannot be read or written.
-    case storeFailed(StoreFailure)
-    /// Another process has the lock; what it wrote into it.
-    case lockBusy(holder: String)
-    /// The lock is ours. `leftBy` is whom it names as its holder, when that one did not give it back but vanished;
-    /// else empty.
-    case lockHeld(leftBy: String)
-    /// The lock cannot be taken.
-    case lockFailed(StoreFailure)
-    /// The lock is not ours any more, or not waited for any more, though we did not say so.
-    case lockLost
-    /// What was to be written is durable; answers come in the order of the requests.
-    case written
-    /// The lock is released.
-    case unlocked
-    /// A command of a step ended.
-    case commandEnded(step: Int, CommandResult)
-    /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.
-    case timer
-    /// The time of the last `scheduleStep` of this step has come.
-    case stepTimer(step: Int)
-    /// The time of the last `scheduleHeartbeat` has come.
-    case heartbeat
-    /// The supervisor stops.
-    case interrupt
-  }
-
-  /// What is to be done.
-  public enum Effect: Sendable, Equatable {
-    /// Read the record; answer with `record` or `storeFailed`.
-    case read
-    /// Make the record durable; answer with `written` or `storeFailed`.
-    case write(ReleaseRecord)
-    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
-    case lock
-    /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
-    case abandonLock
-    /// Release it; answer with `unlocked`.
-    case unlock
-    /// Run a command of this step, with these variables; answer with `commandEnded`.
-    case run(step: Int, StepCommand, [StepOutput])
-    /// Stop the command that runs.
-    case stopCommand(step: Int)
-    /// End the command that runs at once: the lock is gone.
-    case killCommand(step: Int)
-    /// Feed `timer` at this time; replaces an earlier wish.
-    case schedule(MonotonicInstant)
-    /// Feed `timer` when the record changes, and at this time at the latest; replaces an earlier wish.
-    case awaitChange(MonotonicInstant)
-    /// No timer is wanted any more.
-    case unschedule
-    /// Feed `stepTimer` at this time; replaces an earlier wish for this step.
-    case scheduleStep(step: Int, MonotonicInstant)
-    /// No timer is wanted for this step any more.
-    case unscheduleStep(step: Int)
-    /// Feed `heartbeat` at this time; nil: none is wanted any more.
-    case scheduleHeartbeat(MonotonicInstant?)
-    /// A step has begun.
-    case stepBegan(step: Int)
-    /// A step's rollback has begun.
-    case rollbackBegan(step: Int)
-    /// A step, or its rollback, has ended.
-    case stepEnded(step: Int, StepOutcome, attempts: Int)
-    /// Waits for this holder.
-    case waiting(holder: String)
-    /// Worth a line in the log.
-    case note(String)
-    /// Over.
-    case finished(Outcome)
-  }
-
-  /// How the phase ended.
-  public enum Outcome: Sendable, Equatable {
-    /// Complete. `ran`: here and now, not before or elsewhere. What the steps gave to later ones.
-    case ready(ran: Bool, outputs: [StepOutput])
-    /// A step failed, here or on the node that was waited for.
-    case failed(step: String, reason: String)
-    /// The lock did not become free, or the release not ready, in time.
-    case timedOut(String)
-    /// Record or lock cannot be used.
-    case storeUnusable(StoreFailure)
-    /// The lock was lost while it was needed.
-    case lockLost
-    /// The supervisor stops.
-    case interrupted
-  }
-
   enum State: Sendable, Equatable {
     case idle
     /// The first look, from outside.
@@ -158,6 +66,8 @@ public struct InfrastructurePhase: Sendable {
 
   let runID: RunID
   let steps: [PhaseStep]
+  /// The one step that this is about, once the phase is complete; nil: it is about all of them.
+  public let errand: Errand?
   let owner: String
   let rules: InfrastructureRules
   let wallClock: @Sendable () -> UInt64
@@ -191,6 +101,13 @@ public struct InfrastructurePhase: Sendable {
   /// What was found under the lock, before it is claimed.
   var found: ReleaseRecord?
 
+  // On an errand.
+  /// When its step was recorded done, as far as we know: at the first look, and now.
+  var recordedAtFirst: UInt64?
+  var recordedAt: UInt64?
+  /// Whether the release was ready when its step's record was taken away.
+  var wasReady = false
+
   // Under the lock.
   var holdsLock = false
   var isInterrupted = false
@@ -207,18 +124,21 @@ public struct InfrastructurePhase: Sendable {
   /// A phase that has not begun.
   /// - Parameters:
   ///   - owner: how others see us: node and process.
+  ///   - errand: the only step to look after, when the phase was complete before.
   ///   - wallClock: Unix time in nanoseconds.
   public init(
     runID: RunID, steps: [PhaseStep], owner: String, rules: InfrastructureRules = InfrastructureRules(),
-    wallClock: @escaping @Sendable () -> UInt64
+    errand: Errand? = nil, wallClock: @escaping @Sendable () -> UInt64
   ) {
     self.runID = runID
     self.steps = steps
+    self.errand = errand
     self.owner = owner
     self.rules = rules
     self.wallClock = wallClock
     record = ReleaseRecord(runID: runID.value)
     graph = StepGraph(steps, parallelism: rules.parallelism, stopsOnFailure: rules.stopsOnFailure)
+    if let errand, errand.reason == .checkFailed { suspects = [errand.step] }
   }
 
   /// Whether it is over, so that nothing of it runs and no lock is held.
@@ -361,50 +281,5 @@ public struct InfrastructurePhase: Sendable {
     case .waiting, .observing: return [.abandonLock] + finish(.storeUnusable(failure))
     default: return []
     }
-  }
-}
-
-/// How the infrastructure phase waits, tries again and runs its steps.
-public struct InfrastructureRules: Sendable, Equatable {
-  /// Of waiting without progress; nil: without end. Zero: one look, one try.
-  public var timeout: Duration? = .seconds(300)
-  /// Of waiting at all; nil: without end.
-  public var maximumWait: Duration?
-  /// How often a waiter looks at the record by itself.
-  public var pollInterval: Duration = .seconds(1)
-  /// Pause after a failed try, doubled with each further one, at most 5 minutes; nil: none.
-  public var retryAfter: Duration? = .seconds(10)
-  /// Pause after the last holder of the lock has vanished, for what it ran to end.
-  public var takeoverDelay: Duration = .seconds(3)
-  /// Steps at a time.
-  public var parallelism = 1
-  /// Whether a failed step stops those that run.
-  public var stopsOnFailure = false
-  /// Never takes the lock: only waits for another to complete the phase.
-  public var onlyWaits = false
-  /// Where lock and record are, for messages.
-  public var place = "file backend"
-
-  /// The defaults.
-  public init() {}
-
-  /// The pause after so many failures in a row.
-  func pause(after failures: Int) -> Duration {
-    guard let retryAfter, failures > 0 else { return .zero }
-    return min(retryAfter * (1 << min(failures - 1, 16)), max(retryAfter, .seconds(300)))
-  }
-}
-
-/// Why lock, record or marker cannot be used.
-public struct StoreFailure: Error, Sendable, Equatable {
-  /// One sentence: what, where, why, and what to do about it.
-  public var text: String
-  /// Whether it is for want of permission.
-  public var isPermission: Bool
-
-  /// A failure.
-  public init(_ text: String, isPermission: Bool = false) {
-    self.text = text
-    self.isPermission = isPermission
   }
 }

@@ -3,7 +3,7 @@ import EventLoop
 
 /// The node phase, as decisions: marker first, then the lock, the marker again, the graph of steps, the marker.
 public struct NodePhase: Sendable {
-  private enum State: Sendable, Equatable {
+  enum State: Sendable, Equatable {
     case idle
     case lookingBefore
     case awaitingRelease
@@ -22,32 +22,49 @@ public struct NodePhase: Sendable {
     case finished
   }
 
-  private let runID: RunID
-  private let steps: [PhaseStep]
-  private let rules: Rules
-  private var state = State.idle
-  private var graph: StepGraph
-  private var outputs: [StepOutput] = []
+  let runID: RunID
+  let steps: [PhaseStep]
+  let rules: Rules
+  /// The one step that this is about, once the phase is complete; nil: it is about all of them.
+  public let errand: Errand?
+  let wallClock: @Sendable () -> UInt64
+  var state = State.idle
+  var graph: StepGraph
+  var outputs: [StepOutput] = []
   /// Of failed steps, by name; of those of an earlier start until they are run again.
-  private var unfinished: [String: [String]] = [:]
-  private var waitBegan: MonotonicInstant?
-  private var holder = ""
-  private var holdsLock = false
-  private var isInterrupted = false
-  private var lockTries = 0
-  private var verifyQueue: [Int] = []
-  private var verifying: Int?
-  private var verifier: StepRunner?
+  var unfinished: [String: [String]] = [:]
+  var waitBegan: MonotonicInstant?
+  var holder = ""
+  var holdsLock = false
+  var isInterrupted = false
+  var lockTries = 0
+  var verifyQueue: [Int] = []
+  var verifying: Int?
+  var verifier: StepRunner?
   /// The marker covers them, but their check does not.
-  private var suspects: Set<String> = []
+  var suspects: Set<String> = []
   /// Whether the marker names steps to try again.
-  private var hasPending = false
+  var hasPending = false
+  /// As it was found under the lock.
+  var found: Marker?
+  /// When the steps that are repeated were done.
+  var doneAt: [String: UInt64] = [:]
 
   /// A phase that has not begun.
-  public init(runID: RunID, steps: [PhaseStep], rules: Rules = Rules()) {
+  /// - Parameters:
+  ///   - errand: the only step to look after, when the phase was complete before; its failure fails nothing else.
+  ///   - wallClock: Unix time in nanoseconds.
+  public init(
+    runID: RunID, steps: [PhaseStep], rules: Rules = Rules(), errand: Errand? = nil,
+    wallClock: @escaping @Sendable () -> UInt64
+  ) {
+    var steps = steps
+    if let errand { steps[errand.step].isFatal = false }
     self.runID = runID
     self.steps = steps
     self.rules = rules
+    self.errand = errand
+    self.wallClock = wallClock
     graph = StepGraph(steps)
   }
 
@@ -64,6 +81,7 @@ public struct NodePhase: Sendable {
       guard state == .idle else { return [] }
       self.outputs = outputs
       if steps.isEmpty { return finish(.done(ran: false, failedSteps: [])) }
+      if errand != nil { return lock() }
       state = .lookingBefore
       return [.read]
     case .released(let outputs):
@@ -102,7 +120,10 @@ public struct NodePhase: Sendable {
 
   // MARK: Marker and lock
 
-  private mutating func look(at marker: Marker?, now: MonotonicInstant) -> [Effect] {
+  mutating func look(at marker: Marker?, now: MonotonicInstant) -> [Effect] {
+    found = marker
+    doneAt = marker?.doneAt ?? [:]
+    if let errand { return look(for: errand, at: now) }
     // A development run ID is the same for every release: its marker says nothing.
     let marker = runID.isDevelopment ? nil : marker
     let again = Set(marker?.failedSteps ?? []).union(suspects)
@@ -130,18 +151,18 @@ public struct NodePhase: Sendable {
     }
   }
 
-  private mutating func awaitRelease() -> [Effect] {
+  mutating func awaitRelease() -> [Effect] {
     guard rules.awaitsRelease else { return lock() }
     state = .awaitingRelease
     return [.awaitRelease]
   }
 
-  private mutating func lock() -> [Effect] {
+  mutating func lock() -> [Effect] {
     state = .locking
     return [.lock]
   }
 
-  private mutating func lockHeld(leftBy: String, at now: MonotonicInstant) -> [Effect] {
+  mutating func lockHeld(leftBy: String, at now: MonotonicInstant) -> [Effect] {
     guard state == .locking else { return [.unlock] }
     holdsLock = true
     guard !leftBy.isEmpty, rules.takeoverDelay > .zero else {
@@ -157,7 +178,7 @@ public struct NodePhase: Sendable {
     ]
   }
 
-  private mutating func wait(at now: MonotonicInstant) -> [Effect] {
+  mutating func wait(at now: MonotonicInstant) -> [Effect] {
     let waited = waitBegan.map { now - $0 } ?? .zero
     if let timeout = rules.timeout, waited >= timeout {
       let reason =
@@ -172,7 +193,7 @@ public struct NodePhase: Sendable {
     ]
   }
 
-  private mutating func timer(at now: MonotonicInstant) -> [Effect] {
+  mutating func timer(at now: MonotonicInstant) -> [Effect] {
     switch state {
     case .locking: return wait(at: now)
     case .pausing: return lock()
@@ -184,60 +205,20 @@ public struct NodePhase: Sendable {
     }
   }
 
-  // MARK: Is it still so?
-
-  private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
-    if isInterrupted { return finish(.interrupted) }
-    guard !verifyQueue.isEmpty else {
-      return suspects.isEmpty && !hasPending
-        ? finish(.done(ran: false, failedSteps: []))
-        : awaitRelease()
-    }
-    let index = verifyQueue.removeFirst()
-    verifying = index
-    verifier = StepRunner(step: steps[index], task: .verification)
-    return feedVerifier(.begin, at: now)
-  }
-
-  private mutating func feedVerifier(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
-    guard let index = verifying, var runner = verifier else { return [] }
-    let inner = runner.handle(event, at: now)
-    verifier = runner
-    var effects: [Effect] = []
-    for effect in inner {
-      switch effect {
-      case .run(let command): effects.append(.run(step: index, command, outputs))
-      case .stop: effects.append(.stopCommand(step: index))
-      case .schedule(let deadline): effects.append(.scheduleStep(step: index, deadline))
-      case .unschedule: effects.append(.unscheduleStep(step: index))
-      case .note(let text): effects.append(.note(text))
-      case .ended(let outcome, _):
-        verifying = nil
-        verifier = nil
-        if case .failed(let reason) = outcome {
-          suspects.insert(steps[index].name)
-          effects.append(.note("node step \(steps[index].name) is covered by the marker, but \(reason)"))
-        }
-        effects += verifyNext(at: now)
-      }
-    }
-    return effects
-  }
-
   // MARK: Under the lock
 
   /// Those that were not done, in the file's order: the next start of the same run ID tries them again.
-  private var failedSteps: [String] {
+  var failedSteps: [String] {
     steps.indices.filter { graph.state(of: $0) != .done }.map { steps[$0].name }
   }
 
   /// What a step gets from earlier ones, and, when a part of it was done before, which part is left.
-  private func inputs(of index: Int) -> [StepOutput] {
+  func inputs(of index: Int) -> [StepOutput] {
     guard let parts = unfinished[steps[index].name] else { return outputs }
     return outputs + [StepOutput(key: "SUPERVISOR_RETRY", value: parts.joined(separator: " "))]
   }
 
-  private mutating func carry(_ effects: [StepGraph.Effect]) -> [Effect] {
+  mutating func carry(_ effects: [StepGraph.Effect]) -> [Effect] {
     var result: [Effect] = []
     for effect in effects {
       switch effect {
@@ -251,7 +232,10 @@ public struct NodePhase: Sendable {
       case .ended(let index, let outcome, let attempts, let outputs):
         result.append(.stepEnded(step: index, outcome, attempts: attempts))
         self.outputs += outputs
-        if outcome == .done { graph.settle(index) }
+        if outcome == .done {
+          graph.settle(index)
+          if steps[index].repeatsAfter != nil { doneAt[steps[index].name] = wallClock() }
+        }
         if case .failed(let reason) = outcome, !steps[index].isFatal {
           result.append(
             .note("node step \(steps[index].name) failed and is skipped (not fatal): \(reason)"))
@@ -261,7 +245,7 @@ public struct NodePhase: Sendable {
     return result
   }
 
-  private mutating func perform(_ effects: [StepGraph.Effect], at now: MonotonicInstant) -> [Effect] {
+  mutating func perform(_ effects: [StepGraph.Effect], at now: MonotonicInstant) -> [Effect] {
     let result = carry(effects)
     switch state {
     case .working: return result + advance(at: now)
@@ -274,7 +258,7 @@ public struct NodePhase: Sendable {
     }
   }
 
-  private mutating func advance(at now: MonotonicInstant) -> [Effect] {
+  mutating func advance(at now: MonotonicInstant) -> [Effect] {
     var effects = carry(graph.leaveOutBlocked())
     for index in graph.takeStartable() {
       effects += perform(graph.start(index, at: now), at: now)
@@ -285,7 +269,7 @@ public struct NodePhase: Sendable {
     return effects + conclude(at: now)
   }
 
-  private mutating func conclude(at now: MonotonicInstant) -> [Effect] {
+  mutating func conclude(at now: MonotonicInstant) -> [Effect] {
     if let (index, reason) = graph.failure {
       var queue = Array(graph.completed.reversed())
       if steps[index].rollsBackWhenFailed { queue.insert(index, at: 0) }
@@ -296,12 +280,21 @@ public struct NodePhase: Sendable {
       return undoNext(
         graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
     }
+    var failed = failedSteps
+    if let errand {
+      // Somebody removed it, so that the next start runs the whole phase again.
+      guard let found else { return release(.done(ran: true, failedSteps: failed)) }
+      failed += found.failedSteps.filter { $0 != steps[errand.step].name }
+    }
     state = .marking
-    let failed = failedSteps
-    return [.write(Marker(failedSteps: failed, unfinished: unfinished.filter { failed.contains($0.key) }))]
+    return [
+      .write(
+        Marker(
+          failedSteps: failed, unfinished: unfinished.filter { failed.contains($0.key) }, doneAt: doneAt))
+    ]
   }
 
-  private mutating func undoNext(_ queue: [Int], _ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
+  mutating func undoNext(_ queue: [Int], _ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
     var queue = queue
     while !queue.isEmpty {
       let index = queue.removeFirst()
@@ -315,23 +308,23 @@ public struct NodePhase: Sendable {
   // MARK: The end
 
   /// Neither lock nor marker can be relied on: no grace for the command, and nothing else before it is gone.
-  private mutating func kill(_ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
+  mutating func kill(_ outcome: Outcome, at now: MonotonicInstant) -> [Effect] {
     state = .killing(outcome)
     return [.unschedule] + perform(graph.kill(), at: now)
   }
 
-  private mutating func release(_ outcome: Outcome) -> [Effect] {
+  mutating func release(_ outcome: Outcome) -> [Effect] {
     state = .unlocking(outcome)
     return [.unschedule, .unlock]
   }
 
-  private mutating func finish(_ outcome: Outcome) -> [Effect] {
+  mutating func finish(_ outcome: Outcome) -> [Effect] {
     state = .finished
     holdsLock = false
     return [.unschedule, .finished(outcome)]
   }
 
-  private mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
+  mutating func interrupt(at now: MonotonicInstant) -> [Effect] {
     isInterrupted = true
     switch state {
     case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing:
@@ -348,7 +341,7 @@ public struct NodePhase: Sendable {
     }
   }
 
-  private mutating func lockLost(at now: MonotonicInstant) -> [Effect] {
+  mutating func lockLost(at now: MonotonicInstant) -> [Effect] {
     holdsLock = false
     switch state {
     case .locking:
@@ -365,12 +358,14 @@ public struct NodePhase: Sendable {
       ]
     case .working, .undoing: return kill(.lockLost, at: now)
     case .unlocking(let outcome): return finish(outcome)
+    // Its check was run under it.
+    case .verifying where errand != nil: return feedVerifier(.interrupt, at: now)
     case .finished, .idle, .lookingBefore, .awaitingRelease, .verifying, .pausing, .killing: return []
     case .takingOver, .lookingInside, .marking: return finish(.lockLost)
     }
   }
 
-  private mutating func storeFailed(_ failure: StoreFailure) -> [Effect] {
+  mutating func storeFailed(_ failure: StoreFailure) -> [Effect] {
     switch state {
     case .lookingInside, .marking: return release(.storeUnusable(failure))
     case .lookingBefore: return [.abandonLock] + finish(.storeUnusable(failure))

@@ -29,7 +29,11 @@ public struct PhaseStep: Equatable, Sendable {
   public var failsWhenInterrupted: Bool
   /// Whether its check runs at every start, and the step again when that fails.
   public var rechecksOnStart = false
-  /// Repeats the step when its record is older than this; nil: never.
+  /// How often its check runs while the app does; nil: never.
+  public var rechecksAfter: Duration?
+  /// Whether the node is not ready while that check fails.
+  public var affectsReady = false
+  /// Repeats the step while the app runs, when it was done this long ago; nil: never.
   public var repeatsAfter: Duration?
 
   /// A step.

@@ -4,6 +4,7 @@ import Coordination
 import EventLoop
 import Phases
 import Processes
+import Synchronization
 
 @testable import Lifecycle
 
@@ -37,6 +38,11 @@ struct ChildScript: Sendable {
   static let noProcess = ChildScript(startFails: SpawnFailure(stage: .clone, code: 11, command: "x"))
 }
 
+/// A clock that the world sets.
+final class WallTime: Sendable {
+  let value = Atomic<UInt64>(LifecycleWorld.wall(at: 0))
+}
+
 /// A life cycle with everything around it in memory and in virtual time: children that follow scripts, a store, a clock.
 final class LifecycleWorld {
   enum Timer: Hashable {
@@ -67,7 +73,8 @@ final class LifecycleWorld {
 
   var lifecycle: Lifecycle
   let plan: LifecyclePlan
-  /// By name; the last one goes for all further starts.
+  /// By name, a step's check as `check step NAME` when it has a script of its own; the last one goes for all further
+  /// starts.
   var scripts: [String: [ChildScript]] = [:]
   /// What is durable.
   var record: ReleaseRecord?
@@ -83,7 +90,10 @@ final class LifecycleWorld {
   /// Another node has the infrastructure lock, and keeps it.
   var lockIsTaken = false
 
-  private(set) var milliseconds = 0
+  private(set) var milliseconds = 0 {
+    didSet { wall.value.store(LifecycleWorld.wall(at: milliseconds), ordering: .relaxed) }
+  }
+  private let wall: WallTime
   private(set) var children: [CInt: Child] = [:]
   private(set) var trace: [String] = []
   private(set) var logs: [String] = []
@@ -93,6 +103,8 @@ final class LifecycleWorld {
   private(set) var saidAt: [String: Int] = [:]
   private(set) var problems: [String] = []
   private var timers: [Timer: MonotonicInstant] = [:]
+  /// What the next start of a step is for.
+  private var commands: [ProcessID: StepCommand] = [:]
   private var agenda: [(at: Int, serial: Int, happening: Happening)] = []
   private var pending: [Lifecycle.Event] = []
   private var isHandling = false
@@ -102,8 +114,13 @@ final class LifecycleWorld {
   init(_ plan: LifecyclePlan, _ scripts: [String: [ChildScript]] = [:]) {
     self.plan = plan
     self.scripts = scripts
-    lifecycle = Lifecycle(plan: plan, wallClock: { 1_000_000 })
+    let wall = WallTime()
+    self.wall = wall
+    lifecycle = Lifecycle(plan: plan, wallClock: { wall.value.load(ordering: .relaxed) })
   }
+
+  /// Unix time, in nanoseconds, so long after the beginning.
+  static func wall(at milliseconds: Int) -> UInt64 { UInt64(milliseconds + 1_000_000) * 1_000_000 }
 
   var now: MonotonicInstant { MonotonicInstant(nanoseconds: UInt64(milliseconds + 1000) * 1_000_000) }
   var ending: Lifecycle.Ending? { endings.first }
@@ -259,10 +276,11 @@ final class LifecycleWorld {
   private func spawn(_ id: ProcessID, _ incarnation: Int) {
     let name = lifecycle.name(of: id)
     var script = ChildScript()
-    if var list = scripts[name], let first = list.first {
+    let key = commands[id] == .check && scripts["check \(name)"] != nil ? "check \(name)" : name
+    if var list = scripts[key], let first = list.first {
       script = first
       if list.count > 1 { list.removeFirst() }
-      scripts[name] = list
+      scripts[key] = list
     } else if case .infrastructureStep = id {
       script = .ending(0)
     } else if case .nodeStep = id {
@@ -310,6 +328,7 @@ final class LifecycleWorld {
         submit(.process(id, .groupLooked(isEmpty: true)))
       }
     case .command(let id, let command, _):
+      commands[id] = command
       if command == .check { say("check \(lifecycle.name(of: id))") }
     case .health(let id, let inner): perform(inner, of: id)
     case .infrastructure(let inner): perform(inner)

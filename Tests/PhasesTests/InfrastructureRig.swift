@@ -87,14 +87,14 @@ final class InfrastructureRig {
 
   init(
     _ steps: [PhaseStep] = [.named("migrate"), .named("warm")], runID: String? = "r1",
-    stored: ReleaseRecord? = nil, rules: InfrastructureRules = InfrastructureRules()
+    stored: ReleaseRecord? = nil, rules: InfrastructureRules = InfrastructureRules(), errand: Errand? = nil
   ) {
     self.steps = steps
     self.stored = stored
     let wall = wall
     phase = InfrastructurePhase(
       runID: RunID(given: runID, workingDirectory: [47]), steps: steps, owner: "us", rules: rules,
-      wallClock: { wall.now })
+      errand: errand, wallClock: { wall.now })
   }
 
   /// Feeds one event and returns what it caused, in words.

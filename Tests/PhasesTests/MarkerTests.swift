@@ -27,6 +27,12 @@ import Testing
     #expect(Marker(decoding: marker.encoded()) == marker)
   }
 
+  @Test func whenStepsWereDoneSurvivesToo() {
+    let marker = Marker(failedSteps: ["x"], doneAt: ["a b\nc": 5, "é": .max])
+    #expect(Marker(decoding: marker.encoded()) == marker)
+    #expect(Marker(decoding: Array("done a\ndone b x\ndone c -1\ndone d 1 2\n".utf8)).doneAt.isEmpty)
+  }
+
   @Test func bytesThatAreNoTextMeanNothing() {
     #expect(Marker(decoding: [0xff, 0x0a, 0x66, 0xfe]).failedSteps.isEmpty)
   }

@@ -7,6 +7,7 @@ import EventLoop
 final class NodeRig {
   var phase: NodePhase
   let steps: [PhaseStep]
+  let wall = WallClock()
   var marker: Marker?
   var due: [NodePhase.Effect] = []
   var trace: [String] = []
@@ -32,14 +33,17 @@ final class NodeRig {
   init(
     _ steps: [PhaseStep] = [.named("static", fatal: false), .named("fonts", fatal: false)],
     runID: String? = "r1", marker: Marker? = nil, timeout: Duration? = .seconds(60),
-    takeoverDelay: Duration = .seconds(3)
+    takeoverDelay: Duration = .seconds(3), errand: Errand? = nil
   ) {
+    let wall = wall
     self.steps = steps
     self.marker = marker
     var rules = NodePhase.Rules()
     rules.timeout = timeout
     rules.takeoverDelay = takeoverDelay
-    phase = NodePhase(runID: RunID(given: runID, workingDirectory: [47]), steps: steps, rules: rules)
+    phase = NodePhase(
+      runID: RunID(given: runID, workingDirectory: [47]), steps: steps, rules: rules,
+      errand: errand, wallClock: { wall.now })
   }
 
   @discardableResult

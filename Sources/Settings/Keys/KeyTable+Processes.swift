@@ -30,13 +30,16 @@ extension KeyTable {
           ? .now : .misplaced("a failed infrastructure step always ends the start; only node steps have it")),
       row(
         "recheck", durationOr("never", "on_start"), default: "never",
-        "when its check runs again: at every start; this often is of a later version, and refused at the start"
+        "when its check runs again: at every start, or also this often while the app runs; the step again if it fails"
       ),
       row(
         "affects_ready", .boolean, default: "false",
-        "a failed recheck makes the node not ready; of a later version, and refused at the start"),
+        "the node is not ready while that check fails"),
       row(
-        "every", positiveDuration, "repeats the step this often; of a later version, and refused at the start"
+        "every", positiveDuration,
+        isNode
+          ? "repeats the step this often while the app runs, once for each volume"
+          : "repeats the step this often while the app runs, on the primary"
       ),
     ] + stop("\(prefix).stop", timeout: "5s") + [
       row(

@@ -77,10 +77,16 @@ extension Assembly {
         section.key("recheck"), at: origin(section, "recheck"), "the step has no check to run again",
         "add 'check: [program, argument]'")
     }
-    if step.affectsReady, step.recheck == .never, !isGiven(section, "recheck") {
+    var isRegular = false
+    if case .every(let interval) = step.recheck {
+      isRegular = true
+      checkInterval(interval, "recheck", section)
+    }
+    if let interval = step.every { checkInterval(interval, "every", section) }
+    if step.affectsReady, !isRegular {
       problem(
         section.key("affects_ready"), at: origin(section, "affects_ready"),
-        "nothing looks at the step again", "add 'recheck: 60s'")
+        "nothing looks at the step while the app runs", "add 'recheck: 60s'")
     }
     for (name, isSet) in [
       ("rollback_on_stop", step.rollbackOnStop), ("rollback_failed", step.rollbackFailed),
@@ -89,6 +95,13 @@ extension Assembly {
         section.key(name), at: origin(section, name), "the step has no rollback",
         "add 'rollback: [program, argument]'")
     }
+  }
+
+  private mutating func checkInterval(_ interval: Duration, _ key: String, _ section: Section) {
+    guard interval < .seconds(1) else { return }
+    problem(
+      section.key(key), at: origin(section, key), "more often than once a second is not possible",
+      "use '1s' or more")
   }
 
   mutating func stop(_ owner: Section) -> StopSettings {

@@ -191,7 +191,7 @@ public struct StepSettings: Sendable, Equatable {
     case never
     /// At every start.
     case onStart
-    /// This often, while the node runs.
+    /// At every start, and this often while the app runs.
     case every(Duration)
   }
 

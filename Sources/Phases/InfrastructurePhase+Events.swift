@@ -1,0 +1,98 @@
+import Coordination
+import EventLoop
+
+// What the infrastructure phase and its owner say to each other.
+extension InfrastructurePhase {
+  /// What happens to it.
+  public enum Event: Sendable {
+    /// Start.
+    case begin
+    /// The record that was asked for; nil: there is none yet.
+    case record(ReleaseRecord?)
+    /// The record cannot be read or written.
+    case storeFailed(StoreFailure)
+    /// Another process has the lock; what it wrote into it.
+    case lockBusy(holder: String)
+    /// The lock is ours. `leftBy` is whom it names as its holder, when that one did not give it back but vanished;
+    /// else empty.
+    case lockHeld(leftBy: String)
+    /// The lock cannot be taken.
+    case lockFailed(StoreFailure)
+    /// The lock is not ours any more, or not waited for any more, though we did not say so.
+    case lockLost
+    /// What was to be written is durable; answers come in the order of the requests.
+    case written
+    /// The lock is released.
+    case unlocked
+    /// A command of a step ended.
+    case commandEnded(step: Int, CommandResult)
+    /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.
+    case timer
+    /// The time of the last `scheduleStep` of this step has come.
+    case stepTimer(step: Int)
+    /// The time of the last `scheduleHeartbeat` has come.
+    case heartbeat
+    /// The supervisor stops.
+    case interrupt
+  }
+
+  /// What is to be done.
+  public enum Effect: Sendable, Equatable {
+    /// Read the record; answer with `record` or `storeFailed`.
+    case read
+    /// Make the record durable; answer with `written` or `storeFailed`.
+    case write(ReleaseRecord)
+    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
+    case lock
+    /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
+    case abandonLock
+    /// Release it; answer with `unlocked`.
+    case unlock
+    /// Run a command of this step, with these variables; answer with `commandEnded`.
+    case run(step: Int, StepCommand, [StepOutput])
+    /// Stop the command that runs.
+    case stopCommand(step: Int)
+    /// End the command that runs at once: the lock is gone.
+    case killCommand(step: Int)
+    /// Feed `timer` at this time; replaces an earlier wish.
+    case schedule(MonotonicInstant)
+    /// Feed `timer` when the record changes, and at this time at the latest; replaces an earlier wish.
+    case awaitChange(MonotonicInstant)
+    /// No timer is wanted any more.
+    case unschedule
+    /// Feed `stepTimer` at this time; replaces an earlier wish for this step.
+    case scheduleStep(step: Int, MonotonicInstant)
+    /// No timer is wanted for this step any more.
+    case unscheduleStep(step: Int)
+    /// Feed `heartbeat` at this time; nil: none is wanted any more.
+    case scheduleHeartbeat(MonotonicInstant?)
+    /// A step has begun.
+    case stepBegan(step: Int)
+    /// A step's rollback has begun.
+    case rollbackBegan(step: Int)
+    /// A step, or its rollback, has ended.
+    case stepEnded(step: Int, StepOutcome, attempts: Int)
+    /// Waits for this holder.
+    case waiting(holder: String)
+    /// Worth a line in the log.
+    case note(String)
+    /// Over.
+    case finished(Outcome)
+  }
+
+  /// How the phase ended.
+  public enum Outcome: Sendable, Equatable {
+    /// Complete. `ran`: here and now, not before or elsewhere. What the steps gave to later ones.
+    case ready(ran: Bool, outputs: [StepOutput])
+    /// A step failed, here or on the node that was waited for.
+    case failed(step: String, reason: String)
+    /// The lock did not become free, or the release not ready, in time.
+    case timedOut(String)
+    /// Record or lock cannot be used.
+    case storeUnusable(StoreFailure)
+    /// The lock was lost while it was needed.
+    case lockLost
+    /// The supervisor stops.
+    case interrupted
+  }
+}
