@@ -11,7 +11,7 @@ extension InfrastructurePhase {
     case record(ReleaseRecord?)
     /// The record cannot be read or written.
     case storeFailed(StoreFailure)
-    /// Another process has the lock; what it wrote into it.
+    /// Another process has the lock; what it wrote into it. Again when that changes, and with each sign of its life.
     case lockBusy(holder: String)
     /// The lock is ours. `leftBy` is whom it names as its holder, when that one did not give it back but vanished;
     /// else empty.
@@ -42,7 +42,7 @@ extension InfrastructurePhase {
     case read
     /// Make the record durable; answer with `written` or `storeFailed`.
     case write(ReleaseRecord)
-    /// Take the lock; answer with `lockBusy` (at most once), then `lockHeld` or `lockFailed`.
+    /// Take the lock; answer with `lockBusy` (if at all), then `lockHeld` or `lockFailed`.
     case lock
     /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
     case abandonLock

@@ -66,6 +66,7 @@ extension InfrastructurePhase {
   /// Asks for the lock; who only waits asks for nothing.
   mutating func lock(at now: MonotonicInstant, found: ReleaseRecord? = nil) -> [Effect] {
     state = .waiting
+    isToldOfHolder = false
     guard rules.onlyWaits else { return [.lock] }
     waitBegan = now
     lastProgress = now
@@ -149,13 +150,18 @@ extension InfrastructurePhase {
       ? claim.owner : "\(claim.owner), at step \(names.joined(separator: ", "))"
   }
 
-  mutating func lockBusy(_ holder: String, at now: MonotonicInstant) -> [Effect] {
-    guard state == .waiting else { return [] }
-    self.holder = holder.isEmpty ? "another process" : holder
+  mutating func lockBusy(_ name: String, at now: MonotonicInstant) -> [Effect] {
+    guard state == .waiting || state == .observing else { return [] }
+    let name = name.isEmpty ? "another process" : name
+    // Its record, when there is one that concerns us, says more: at which step it is.
+    if !holder.hasPrefix(name) { holder = name }
     if waitBegan == nil { waitBegan = now }
-    // A helper that had to be started again is no sign of life from the holder.
-    if lastProgress == nil { lastProgress = now }
-    return wait(at: now)
+    // A helper that had to be started again is no sign of life from the holder. Whatever it is told after that is: of a
+    // release whose record we do not look at, the only one.
+    if lastProgress == nil || isToldOfHolder { lastProgress = now }
+    holderIsLively = holderIsLively || isToldOfHolder
+    isToldOfHolder = true
+    return state == .waiting ? wait(at: now) : []
   }
 
   /// Says whom we wait for every five seconds, and gives up when the time has run out.

@@ -89,6 +89,8 @@ public struct InfrastructurePhase: Sendable {
   var completedBefore: UInt64?
   var lastFailure: ReleaseRecord.Failure?
   var lockTries = 0
+  /// Whether what waits for the lock has told of its holder.
+  var isToldOfHolder = false
   /// Reads that have not been answered.
   var looksDue = 0
 

@@ -41,6 +41,40 @@ import Testing
     #expect(rig.answer() == ["abandon", "finished: ready"])
   }
 
+  /// The record of its release is another; only the lock file tells that it works.
+  @Test func aHolderOfAnotherReleaseThatGivesSignsOfLifeIsWaitedFor() {
+    let rig = waiter(.with { $0.timeout = .seconds(12) })
+    for second in 1...60 {
+      if second.isMultiple(of: 5) { rig.send(.lockBusy(holder: "them")) }
+      poll(rig)
+    }
+    #expect(rig.outcome == nil)
+    for _ in 1...13 { poll(rig) }
+    #expect(
+      rig.outcome
+        == .timedOut(
+          "waited 1m11s for the infrastructure lock of run ID r1 (file backend), 12s of it without a sign of life from "
+            + "its holder (them)"))
+  }
+
+  @Test func whatWaitsForTheLockAndIsStartedAgainIsNoSignOfLife() {
+    let rig = waiter(.with { $0.timeout = .seconds(12) })
+    for second in 1...13 {
+      if second.isMultiple(of: 4) {
+        rig.send(.lockLost)
+        rig.send(.timer, after: 1000)
+        rig.due = []
+        rig.send(.lockBusy(holder: "them"))
+      } else {
+        poll(rig)
+      }
+    }
+    guard case .timedOut = rig.outcome else {
+      Issue.record("\(String(describing: rig.outcome))")
+      return
+    }
+  }
+
   @Test func aWaiterTakesOverWhereTheHolderDied() {
     let rig = waiter(stored: .left(at: "warm", done: [migrate]))
     rig.answerAll()
