@@ -1,5 +1,7 @@
 // The record as a text file of one fact a line, so that a person can read it at night; it ends with the line `end`, so
-// that a truncated one is never taken for a short one. Values are percent-escaped, times are Unix nanoseconds.
+// that a truncated one is never taken for a short one. Values are percent-escaped, times are Unix nanoseconds. A fact
+// that begins with `+` may be ignored: a version that does not know it loses time by that, and nothing else. Any other
+// unknown fact makes the record unusable, and a change of what is known makes a new version.
 
 extension ReleaseRecord {
   /// Why a record could not be read.
@@ -41,6 +43,9 @@ extension ReleaseRecord {
       for output in entry.outputs {
         lines.append("output \(FieldEscape.escaped(output.key)) \(FieldEscape.escaped(output.value))")
       }
+    }
+    for part in parts {
+      lines.append("+part \(FieldEscape.escaped(part.step)) \(part.hash) \(FieldEscape.escaped(part.name))")
     }
     if let failure {
       let (step, reason) = (FieldEscape.escaped(failure.step), FieldEscape.escaped(failure.reason))
@@ -97,6 +102,11 @@ extension ReleaseRecord {
         let value = FieldEscape.unescaped(fields[2])
       else { return false }
       entries[entries.count - 1].outputs.append(StepOutput(key: key, value: value))
+    case ("+part", 4):
+      guard let step = FieldEscape.unescaped(fields[1]), let name = FieldEscape.unescaped(fields[3]) else {
+        return false
+      }
+      parts.append(Part(step: step, hash: fields[2], name: name))
     case ("failed", 6):
       guard let count = Int(fields[1]), let attempt = Int(fields[2]),
         let step = FieldEscape.unescaped(fields[3]), let time = UInt64(fields[4]),
@@ -109,7 +119,7 @@ extension ReleaseRecord {
     case ("declared", 2):
       guard let name = FieldEscape.unescaped(fields[1]) else { return false }
       declaredBy = name
-    default: return false
+    default: return fields.first?.utf8.first == UInt8(ascii: "+") && fields[0] != "+part"
     }
     return true
   }

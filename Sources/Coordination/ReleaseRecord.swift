@@ -62,6 +62,23 @@ public struct ReleaseRecord: Equatable, Sendable {
     }
   }
 
+  /// A part of the work of a step that is not done yet: the next try of the step goes on behind it.
+  public struct Part: Equatable, Sendable {
+    /// The step.
+    public var step: String
+    /// Of its definition, as in `Entry`.
+    public var hash: String
+    /// What is done of it, in its own words: a hook's name.
+    public var name: String
+
+    /// A part.
+    public init(step: String, hash: String, name: String) {
+      self.step = step
+      self.hash = hash
+      self.name = name
+    }
+  }
+
   /// How the last try failed.
   public struct Failure: Equatable, Sendable {
     /// How many tries have failed since the last success; the pause before the next one grows with it.
@@ -91,6 +108,8 @@ public struct ReleaseRecord: Equatable, Sendable {
   public var claim: Claim?
   /// The ledger.
   public var entries: [Entry] = []
+  /// What is done of steps that are not.
+  public var parts: [Part] = []
   /// The last failure; nil after a success.
   public var failure: Failure?
   /// When the phase was complete: release readiness.
@@ -106,6 +125,11 @@ public struct ReleaseRecord: Equatable, Sendable {
   /// Whether this step, with this definition, is recorded done.
   public func isDone(_ step: String, hash: String) -> Bool {
     entries.contains { $0.step == step && $0.hash == hash }
+  }
+
+  /// What is recorded done of this step, with this definition, while the step itself is not.
+  public func parts(of step: String, hash: String) -> [String] {
+    parts.filter { $0.step == step && $0.hash == hash }.map(\.name)
   }
 
   /// Everything that steps gave to later ones, in the order in which they were done.

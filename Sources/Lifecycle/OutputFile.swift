@@ -35,8 +35,7 @@ struct OutputFile {
   func remove() { unlink(path) }
 
   /// What is in it, at most `limit` bytes, without waiting; nothing when it is not the file any more.
-  func takeBytes(limit: Int) -> [UInt8] {
-    defer { remove() }
+  func bytes(limit: Int) -> [UInt8] {
     let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
     guard descriptor >= 0 else { return [] }
     defer { close(descriptor) }

@@ -72,16 +72,34 @@ extension Supervision {
     let path = "\(identity.runDirectory)/\(OutputFile.name(of: id))-hooks"
     do throws(SystemError) {
       hookFiles[id] = try OutputFile(path: path, owner: image.identity)
+      guard case .infrastructureStep = id else { return RawString(path) }
+      // Without it what is done is known when the program has ended.
+      hookWatches[id] = try? FileWatch(loop: loop, path: path) { [weak self] in self?.tellPartsDone(of: id) }
     } catch {
       note(.warning, "\(lifecycle.name(of: id)): \(error); its hooks can tell nothing")
     }
     return RawString(path)
   }
 
+  /// A hook is recorded as soon as it is done: it is not called again, whatever happens after it.
+  private func tellPartsDone(of id: ProcessID) {
+    guard case .infrastructureStep(let index) = id, let results = hookResults(of: id) else { return }
+    submit(.infrastructure(.partsDone(step: index, results.done)))
+  }
+
+  private func hookResults(of id: ProcessID) -> HookResults? {
+    hookFiles[id].flatMap { HookResults.decode($0.bytes(limit: 1 << 20)) }
+  }
+
   /// A hook can fail, or end its process, and leave the exit code 0.
   private func takeHookResults(of id: ProcessID) {
-    guard let file = hookFiles.removeValue(forKey: id) else { return }
-    guard let results = HookResults.decode(file.takeBytes(limit: 1 << 20)) else {
+    guard let file = hookFiles[id] else { return }
+    tellPartsDone(of: id)
+    let results = hookResults(of: id)
+    file.remove()
+    hookFiles[id] = nil
+    hookWatches[id] = nil
+    guard let results else {
       return submit(.commandResult(id, .failed("what its hooks told cannot be read")))
     }
     guard let problem = results.problem else { return }

@@ -55,6 +55,7 @@ public final class Supervision {
   /// Where a step's command may write what it gives to later ones.
   var outputFiles: [ProcessID: OutputFile] = [:]
   var hookFiles: [ProcessID: OutputFile] = [:]
+  var hookWatches: [ProcessID: FileWatch] = [:]
   var infrastructureStore: DirectoryStore?
   var observer: DirectoryStore?
   var nodeStore: DirectoryStore?

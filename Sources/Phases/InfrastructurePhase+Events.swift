@@ -24,6 +24,8 @@ extension InfrastructurePhase {
     case written
     /// The lock is released.
     case unlocked
+    /// These parts of a running step's work are done; the last ones come before its `commandEnded`.
+    case partsDone(step: Int, [String])
     /// A command of a step ended.
     case commandEnded(step: Int, CommandResult)
     /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.

@@ -16,6 +16,7 @@ extension InfrastructurePhase {
       let undone = [index] + graph.dependents(of: index)
       record.entries.removeAll { entry in undone.contains { steps[$0].name == entry.step } }
       record.completedAt = nil
+      forgetParts(of: undone)
       return write(.undo(index))
     }
     return conclude(outcome)

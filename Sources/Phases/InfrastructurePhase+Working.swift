@@ -220,7 +220,7 @@ extension InfrastructurePhase {
     for effect in effects {
       switch effect {
       case .run(let index, let command):
-        result.append(.run(step: index, command, command == .rollback ? rollbackOutputs : record.outputs))
+        result.append(.run(step: index, command, inputs(of: index, command)))
       case .stop(let index): result.append(.stopCommand(step: index))
       case .kill(let index): result.append(.killCommand(step: index))
       case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
@@ -308,7 +308,10 @@ extension InfrastructurePhase {
     if let index = steps.indices.first(where: { graph.state(of: $0) != .done }) {
       return undoNext([], .failed(step: steps[index].name, reason: "it was not done"), at: now)
     }
-    if restoresReadiness { record.completedAt = wallClock() }
+    if restoresReadiness {
+      record.completedAt = wallClock()
+      record.parts = []
+    }
     let outcome = Outcome.ready(ran: true, outputs: record.outputs)
     state = .concluding(outcome)
     return write(.release(outcome))

@@ -160,6 +160,7 @@ public struct InfrastructurePhase: Sendable {
     case .unlocked:
       guard case .unlocking(let outcome) = state else { return [] }
       return finish(outcome)
+    case .partsDone(let step, let parts): return partsDone(step, parts)
     case .commandEnded(let step, let result): return commandEnded(step, result, at: now)
     case .timer: return timer(at: now)
     case .stepTimer(let step):
@@ -180,6 +181,8 @@ public struct InfrastructurePhase: Sendable {
       }
       return feedVerifier(.commandEnded(result), at: now)
     }
+    // All of it is done; should its check say otherwise, all of it is done again.
+    if case .succeeded = result { forgetParts(of: [step]) }
     return perform(graph.commandEnded(step, result, at: now), at: now)
   }
 

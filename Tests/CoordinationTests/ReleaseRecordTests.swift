@@ -24,6 +24,10 @@ struct ReleaseRecordTests {
         outputs: [StepOutput(key: name, value: name), StepOutput(key: "K", value: "")]),
       ReleaseRecord.Entry(step: "b", hash: "1", doneAt: 8),
     ]
+    record.parts = [
+      ReleaseRecord.Part(step: name, hash: "00ff", name: name),
+      ReleaseRecord.Part(step: "b", hash: "2", name: "x"),
+    ]
     record.failure = ReleaseRecord.Failure(
       count: 4, attempt: 2, step: name, reason: name, failedAt: 9)
     record.completedAt = 10
@@ -39,6 +43,7 @@ struct ReleaseRecordTests {
     // Equal strings may differ in their bytes; ours may not.
     #expect(read.claim?.running.first.map { Array($0.step.utf8) } == Array(name.utf8))
     #expect(read.outputs.first.map { Array($0.value.utf8) } == Array(name.utf8))
+    #expect(read.parts.first.map { Array($0.name.utf8) } == Array(name.utf8))
     #expect(read.declaredBy.map { Array($0.utf8) } == Array(name.utf8))
     #expect(read.failure.map { Array($0.reason.utf8) } == Array(name.utf8))
   }
@@ -93,11 +98,29 @@ struct ReleaseRecordTests {
       ("supervisor-release 1\nrun_id r1\ncomplete soon\nend\n", .malformed(line: 3)),
       ("supervisor-release 1\nrun_id %4\nend\n", .malformed(line: 2)),
       ("supervisor-release 1\nrun_id r1\nmystery 1\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\n+part a h\nend\n", .malformed(line: 3)),
+      ("supervisor-release 1\nrun_id r1\n+part a h %4\nend\n", .malformed(line: 3)),
       ("supervisor-release 1\nrun_id r1\n\nend\n", .malformed(line: 3)),
     ] as [(String, ReleaseRecord.Damage)])
   func `what is not a record of ours says why`(text: String, expected: ReleaseRecord.Damage) {
     #expect(throws: expected) { try ReleaseRecord.decode(Array(text.utf8), runID: "r1") }
     #expect(!"\(expected)".isEmpty)
+  }
+
+  @Test(arguments: ["+mystery", "+mystery 1 %zz", "+", "+ part", "+parts a h b"])
+  func `a fact of a later version that may be ignored is ignored`(line: String) throws {
+    let text = "supervisor-release 1\nrun_id r1\ndone a h 1\n\(line)\noutput K v\ncomplete 2\nend\n"
+    let read = try ReleaseRecord.decode(Array(text.utf8), runID: "r1")
+    #expect(read.completedAt == 2)
+    #expect(read.outputs == [StepOutput(key: "K", value: "v")])
+    #expect(read.parts.isEmpty)
+  }
+
+  @Test func `parts are those of a step with the same definition`() {
+    let record = Self.full("a")
+    #expect(record.parts(of: "a", hash: "00ff") == ["a"])
+    #expect(record.parts(of: "b", hash: "1") == [])
+    #expect(record.parts(of: "b", hash: "2") == ["x"])
   }
 
   @Test func `a record without a run ID belongs to nobody`() {

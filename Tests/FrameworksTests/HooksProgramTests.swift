@@ -168,6 +168,17 @@ struct HooksProgramTests {
     #expect(outcome.errors.contains("hook gone.handle_node_init: there is none of this name any more"))
   }
 
+  @Test func `hooks that are recorded done are not called, and those of tomorrow are`() throws {
+    let (outcome, results, events) = try python.hooks(
+      .infrastructure,
+      environment: ["SUPERVISOR_DONE": "second.handle_infrastructure_init gone.handle_infrastructure_init"])
+    #expect(outcome.status == 0)
+    #expect(events == Self.events(["first", "third"], "infrastructure"))
+    #expect(results.done == ["first", "third"].map { $0 + ".handle_infrastructure_init" })
+    #expect(results.problem == nil)
+    #expect(outcome.errors.contains("hook second.handle_infrastructure_init: recorded done"))
+  }
+
   @Test func `results are for us alone`() throws {
     let directory = try TemporaryDirectory()
     let outcome = try python.run(

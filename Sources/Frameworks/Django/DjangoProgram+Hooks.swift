@@ -10,6 +10,8 @@ extension DjangoProgram {
     only = [options[index + 1] for index, each in enumerate(options) if each == "--only"]
     # What an earlier start of the same run ID left undone.
     only = only or os.environ.pop("SUPERVISOR_RETRY", "").split()
+    # What earlier tries of the same run ID have done.
+    done = os.environ.pop("SUPERVISOR_DONE", "").split()
 
     sys.argv[:] = ["manage.py", "autoinit" if mode == "list" else "autoinit_" + mode]
     os.environ["DJANGO_SETTINGS_MODULE"] = module
@@ -101,6 +103,9 @@ extension DjangoProgram {
                 say("hook %s: there is none of this name any more\n" % name)
         for name, config, hook in hooks:
             if only and name not in only:
+                continue
+            if name in done:
+                say("hook %s: recorded done\n" % name)
                 continue
             failure = run(name, hook)
             if failure is not None:

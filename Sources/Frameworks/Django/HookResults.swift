@@ -50,10 +50,13 @@ public struct HookResults: Equatable, Sendable {
   /// Why no hook was called.
   public var failure: DjangoFailure?
 
+  /// The names of the hooks that came to their end.
+  public var done: [String] { results.filter(\.isDone).map(\.name) }
+
   /// The names of the hooks to call again: those that failed or never came back, and those that were not reached because
   /// the program ended before.
   public var unfinished: [String] {
-    let done = Set(results.filter(\.isDone).map(\.name))
+    let done = Set(done)
     if isComplete { return results.map(\.name).filter { !done.contains($0) } }
     return hooks.map(\.name).filter { !done.contains($0) }
   }

@@ -28,7 +28,7 @@ struct DjangoPhaseTests {
   }
 
   @Test(
-    "AI-02, AI-12: a hook that raises is 76, with its app, exception and traceback; the third is never entered, the release is not ready; the next start completes it"
+    "AI-02, AI-12: a hook that raises is 76, with its app, exception and traceback; the third is never entered, the release is not ready; the next start completes it without calling what is done (C1-12)"
   )
   func raisingHook() throws {
     try DjangoSite.with { site in
@@ -48,11 +48,36 @@ struct DjangoPhaseTests {
       #expect(ready.output == "NOT READY\n")
       let resumed = try Stage.result(site.command(["init", "infrastructure"]))
       #expect(resumed.ending == .exited(0), "\(resumed.errors)")
-      // The step is done anew as a whole: its hooks are idempotent.
-      #expect(site.takeEvents() == DjangoSite.whole("infrastructure"))
+      #expect(site.takeEvents() == DjangoSite.whole("infrastructure", ["second", "third"]))
+      #expect(resumed.errors.contains("hook first.handle_infrastructure_init: recorded done"))
       let now = try Stage.result(site.command(["ready", "check"]))
       #expect(now.ending == .exited(0))
       #expect(now.output == "READY\n")
+    }
+  }
+
+  @Test("C1-12: a hook that is recorded done is not called again, though everything is killed after it")
+  func killedAfterHook() throws {
+    try DjangoSite.with { site in
+      let settings = DjangoSite.settings { $0.more.append("coordination: {takeover_delay: 100ms}") }
+      try Stage.run(site.run(settings, ["PROBE_SECOND_INFRASTRUCTURE": "hang"])) { stage in
+        let record = site.node.folder + "/state/releases/release-1.release"
+        try eventually("the first hook is recorded") {
+          try stage.pump()
+          return readText(record)?.contains("first.handle_infrastructure_init") == true
+        }
+        try eventually("the second hook is entered") {
+          readText(site.node.folder + "/events")?.contains("second.infrastructure enter") == true
+        }
+        try stage.send(SIGKILL)
+        #expect(try stage.waitForEnd() == .signaled(SIGKILL))
+        try stage.waitUntilNobodyIsLeft()
+      }
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure", ["first"]) + ["second.infrastructure enter"])
+      let resumed = try Stage.result(site.command(["init", "infrastructure"], settings))
+      #expect(resumed.ending == .exited(0), "\(resumed.errors)")
+      #expect(site.takeEvents() == DjangoSite.whole("infrastructure", ["second", "third"]))
     }
   }
 
