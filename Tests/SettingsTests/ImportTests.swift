@@ -86,6 +86,90 @@ import Testing
     #expect(shown.first { $0.key == "infrastructure.steps[0].run" }?.origin == "django preset")
   }
 
+  private static let preset = [
+    ImportedValue(
+      path: "infrastructure.steps",
+      text:
+        "[{name: migrate, run: [m], check: [c], environment: {A: \"1\", B: \"1\"}}, {name: hooks, run: [h]}]",
+      origin: "django preset"),
+    ImportedValue(
+      path: "node.steps", text: "[{name: collectstatic, run: [s], fatal: true}]", origin: "django preset"),
+  ]
+
+  @Test func aStepWithoutWorkAmendsThePresetsOfItsName() throws {
+    let (loaded, report) = load(
+      """
+      infrastructure:
+        steps:
+          - {name: warm, run: [w], needs: [migrate]}
+          - {name: migrate, run: null, timeout: 10m, retries: 2, recheck: on_start, environment: {B: "2", C: "2"}}
+          - {name: hooks, needs: [warm], description: ours}
+      node: {steps: [{name: collectstatic, fatal: false}]}
+      """, imported: [], preset: Self.preset)
+    #expect(report == [])
+    let settings = try #require(loaded)
+    let steps = settings.infrastructure.steps
+    #expect(steps.map(\.name) == ["migrate", "hooks", "warm"])
+    #expect(steps[0].run == .arguments(["m"]))
+    #expect(steps[0].check == .arguments(["c"]))
+    #expect(steps[0].timeout == .seconds(600))
+    #expect(steps[0].retries == 2)
+    #expect(steps[0].recheck == .onStart)
+    #expect(steps[0].environment.map { "\($0.name)=\($0.value)" } == ["A=1", "B=2", "C=2"])
+    #expect(steps[1].needs == ["warm"])
+    #expect(settings.node.steps.map(\.isFatal) == [false])
+    let origins = Dictionary(uniqueKeysWithValues: settings.rendered().map { ($0.key, $0.origin) })
+    #expect(origins["infrastructure.steps[0].run"] == "django preset")
+    #expect(origins["infrastructure.steps[0].timeout"]?.hasPrefix("supervisor.yml:4:") == true)
+    #expect(origins["infrastructure.steps[0].environment.B"]?.hasPrefix("supervisor.yml:4:") == true)
+  }
+
+  @Test(arguments: [
+    (
+      "infrastructure: {steps: [{name: migrat, timeout: 1s}]}",
+      "supervisor.yml:1:26: error: infrastructure.steps[2]: the step has nothing to run, and the preset has no step of this name left to amend; did you mean migrate?"
+    ),
+    (
+      "infrastructure: {steps: [{name: collectstatic, timeout: 1s}]}",
+      "supervisor.yml:1:26: error: infrastructure.steps[2]: the step has nothing to run, and the preset has no step of this name left to amend; add 'run: [program, argument]'; the preset's steps are migrate, hooks"
+    ),
+    (
+      "infrastructure: {steps: [{name: migrate, fatal: false}]}",
+      "supervisor.yml:1:42: error: infrastructure.steps[0].fatal: does not belong here: a failed infrastructure step always ends the start; only node steps have it; remove it"
+    ),
+    (
+      "infrastructure: {steps: [{name: migrate, needs: [hoks]}]}",
+      "supervisor.yml:1:50: error: infrastructure.steps[0].needs[0]: no step of this phase is called \"hoks\"; did you mean hooks?"
+    ),
+    (
+      "infrastructure: {steps: [{name: hooks, timeout: 1s}, {name: hooks, timeout: 2s}]}",
+      "supervisor.yml:1:54: error: infrastructure.steps[2]: the step has nothing to run, and the preset has no step of this name left to amend; did you mean hooks?"
+    ),
+  ])
+  func whatAmendsNothingIsAnError(text: String, expected: String) {
+    let (loaded, report) = load(text, imported: [], preset: Self.preset)
+    #expect(loaded == nil)
+    #expect(report.contains(expected), "\(report)")
+  }
+
+  @Test func beforeThePresetIsThereStepsAreNotJudged() {
+    func outcome(_ text: String) -> SettingsOutcome {
+      SettingsLoader.load(
+        bytes: Array(text.utf8), file: "supervisor.yml", environment: { _ in nil }, presetFollows: true,
+        files: .none)
+    }
+    let steps = "{name: migrate, recheck: on_start}, {name: warm, run: [w], needs: [hooks]}"
+    guard case .settings = outcome("infrastructure: {steps: [\(steps)]}") else {
+      Issue.record("refused")
+      return
+    }
+    guard case .failure(let problems) = outcome("infrastructure: {steps: [\(steps), {nmae: x}]}") else {
+      Issue.record("accepted")
+      return
+    }
+    #expect(problems.contains { $0.message == "unknown key" })
+  }
+
   @Test func wrongValuesAreErrorsWithTheirOrigin() {
     let (_, report) = load(
       "max_wait: 1s\n",

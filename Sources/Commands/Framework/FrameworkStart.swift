@@ -43,26 +43,41 @@ enum FrameworkStart {
     path: String?, overrides: [String: String] = [:], environment: ProcessEnvironment,
     command: [RawString] = []
   ) throws(Failure) -> Loaded {
-    func load(imported: [ImportedValue] = [], preset: [ImportedValue] = []) throws(Failure) -> Loaded {
+    func load(
+      imported: [ImportedValue] = [], preset: [ImportedValue] = [], presetFollows: Bool = false
+    ) throws(Failure) -> Loaded {
       switch SettingsLoader.load(
         path: path, overrides: overrides, environment: { environment.value(of: $0).map { "\($0)" } },
-        environmentNames: environment.names, imported: imported, preset: preset)
+        environmentNames: environment.names, imported: imported, preset: preset,
+        presetFollows: presetFollows)
       {
       case .failure(let findings): throw .settings(findings)
       case .settings(let settings, let notes): return Loaded(settings: settings, notes: notes)
       }
     }
-    var first = try load()
+    var first: Loaded
+    var refusal: Failure?
+    do throws(Failure) {
+      first = try load()
+    } catch {
+      // Steps may speak of the preset's, which are not known yet.
+      guard let lenient = try? load(presetFollows: true) else { throw error }
+      (first, refusal) = (lenient, error)
+    }
     let directory = workingDirectory(of: first.settings)
     let hasManagePy = access(directory + "/manage.py", F_OK) == 0
     guard DjangoDetection.needsPython(name: first.settings.framework.name.rawValue, hasManagePy: hasManagePy)
-    else { return first }
+    else {
+      if let refusal { throw refusal }
+      return first
+    }
 
     let source = DjangoSource(
       settings: first.settings, environment: environment, directory: directory, command: command)
     let (python, outcome) = try source.report()
     switch DjangoDetection.decide(name: first.settings.framework.name.rawValue, outcome: outcome) {
     case .none(let note):
+      if let refusal { throw refusal }
       // Whoever wrote steps knows.
       let hasSteps = !first.settings.infrastructure.steps.isEmpty || !first.settings.node.steps.isEmpty
       if let note, !hasSteps {
@@ -74,7 +89,7 @@ enum FrameworkStart {
     case .django(let report):
       let (values, notes) = try imported(report, first.settings, environment)
       // What the project says of the phases counts for its steps too.
-      let second = try load(imported: values)
+      let second = try load(imported: values, presetFollows: true)
       let preset = DjangoPreset(
         report, python: python, databases: second.settings.framework.databases,
         isNodeFatal: second.settings.node.fatalOnError)

@@ -11,7 +11,8 @@ extension KeyTable {
     return [
       row("name", label, "unique in its phase; required"),
       row("description", anyText, "for people"),
-      row("run", .command, "what it does; this or wait_for is required"),
+      row(
+        "run", .command, "what it does; this or wait_for is required, but for a step that amends a preset's"),
       row("wait_for", .wait, "what it waits for, instead of running a command"),
       row("needs", .texts(.label), "names of steps of this phase that must be done before"),
       row("cwd", path, "working directory; the app's when not set"),

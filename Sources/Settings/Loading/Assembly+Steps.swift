@@ -5,6 +5,7 @@ extension Assembly {
   ) -> [StepSettings] {
     var steps: [StepSettings] = []
     var positions: [String: Origin] = [:]
+    let amendable = presetSteps(of: phase)
     for index in 0..<(resolution.counts[phase.key("steps")] ?? 0) {
       let section = phase.item("steps", index)
       // An item that is no map is reported already.
@@ -21,7 +22,7 @@ extension Assembly {
             "give each step of a phase its own name")
         }
       }
-      checkWork(of: section, at: place)
+      if !presetFollows { checkWork(of: section, name, amendable, at: place) }
       let user = text(section, "user")
       let step = StepSettings(
         name: name, description: text(section, "description"),
@@ -40,22 +41,42 @@ extension Assembly {
         stop: stop(section), isFatal: isFatal(&self, section),
         onInterrupted: choice(section, "on_interrupted", fallback: .rerun))
       steps.append(step)
-      checkAgreement(of: step, section)
+      if !presetFollows { checkAgreement(of: step, section) }
     }
-    checkGraph(phase)
+    if !presetFollows { checkGraph(phase) }
     return steps
   }
 
   /// A step runs a command or waits, and not both.
-  private mutating func checkWork(of step: Section, at place: Origin) {
+  private mutating func checkWork(
+    of step: Section, _ name: String, _ amendable: [String], at place: Origin
+  ) {
     switch (isGiven(step, "run"), isGiven(step, "wait_for")) {
     case (false, false):
-      problem(step.path, at: place, "the step has nothing to run", "add 'run: [program, argument]'")
+      var (message, advice) = ("the step has nothing to run", "add 'run: [program, argument]'")
+      if !amendable.isEmpty {
+        message += ", and the preset has no step of this name left to amend"
+        advice =
+          nearest(to: name, among: amendable).map { "did you mean \($0)?" }
+          ?? "\(advice); the preset's steps are \(amendable.joined(separator: ", "))"
+      }
+      problem(step.path, at: place, message, advice)
     case (true, true):
       problem(
         step.key("wait_for"), at: origin(step, "wait_for"), "a step either runs a command or waits, not both",
         "make the wait a step of its own, and let this one need it")
     default: break
+    }
+  }
+
+  /// The names of those that a preset brought.
+  private func presetSteps(of phase: Section) -> [String] {
+    (0..<(resolution.counts[phase.key("steps")] ?? 0)).compactMap { index in
+      guard let given = resolution.values[phase.item("steps", index).key("name")],
+        case .preset = given.origin,
+        case .text(let name) = given.value
+      else { return nil }
+      return name
     }
   }
 

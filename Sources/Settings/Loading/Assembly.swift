@@ -3,12 +3,15 @@ struct Assembly {
   let resolution: Resolution
   /// Looks an environment variable up.
   let lookup: (String) -> String?
+  /// Whether steps are still missing, so that none can be judged.
+  let presetFollows: Bool
   private(set) var entries: [SettingEntry] = []
   private(set) var problems: [Diagnostic] = []
 
-  init(_ resolution: Resolution, lookup: @escaping (String) -> String?) {
+  init(_ resolution: Resolution, lookup: @escaping (String) -> String?, presetFollows: Bool = false) {
     self.resolution = resolution
     self.lookup = lookup
+    self.presetFollows = presetFollows
   }
 
   /// A part of the tree: its path, and its path in the table.

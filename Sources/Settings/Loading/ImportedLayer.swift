@@ -77,7 +77,7 @@ struct ImportedLayer {
   }
 
   /// What stands there already, with what is missing: further entries of a map; steps that no step of the same
-  /// name replaces, before the others.
+  /// name replaces, before the others. A step that does nothing by itself amends the one of its name.
   private static func filled(_ present: YAMLNode, with node: YAMLNode) -> YAMLNode {
     if present.isNull { return node }
     var result = present
@@ -89,8 +89,14 @@ struct ImportedLayer {
       guard items.allSatisfy({ $0.stepName != nil || $0.isMapping }), others.allSatisfy(\.isMapping) else {
         return present
       }
-      let names = Set(items.compactMap(\.stepName))
-      result.content = .sequence(others.filter { !names.contains($0.stepName ?? "") } + items)
+      let replaced = Set(items.filter(\.doesWork).compactMap(\.stepName))
+      var own = items
+      let kept = others.filter { !replaced.contains($0.stepName ?? "") }.map { step in
+        // A second one of the same name is a mistake, and reported.
+        guard let index = own.firstIndex(where: { $0.stepName == step.stepName }) else { return step }
+        return step.amended(by: own.remove(at: index))
+      }
+      result.content = .sequence(kept + own)
     default: break
     }
     return result
@@ -106,6 +112,31 @@ extension YAMLNode {
       case .scalar(let text, _)? = entries.first(where: { $0.key == "name" })?.value.content
     else { return nil }
     return text
+  }
+
+  /// Whether a step says what it does, and is not there to amend another one.
+  fileprivate var doesWork: Bool {
+    guard case .mapping(let entries) = content else { return true }
+    return entries.contains { ["run", "wait_for"].contains($0.key) && !$0.value.isNull }
+  }
+
+  /// A step with the keys of another one instead of its own; what is a map in both (`environment`) has the entries of
+  /// both. The name stays its own, to tell whose step it is.
+  fileprivate func amended(by other: YAMLNode, isStep: Bool = true) -> YAMLNode {
+    guard case .mapping(var entries) = content, case .mapping(let others) = other.content else {
+      return other
+    }
+    for entry in others where !entry.value.isNull && !(isStep && entry.key == "name") {
+      if let index = entries.firstIndex(where: { $0.key == entry.key }) {
+        entries[index].position = entry.position
+        entries[index].value = entries[index].value.amended(by: entry.value, isStep: false)
+      } else {
+        entries.append(entry)
+      }
+    }
+    var result = self
+    result.content = .mapping(entries)
+    return result
   }
 
   /// The same, with everything in it at one place.

@@ -31,12 +31,14 @@ public enum SettingsLoader {
   ///   - environmentNames: the names of all variables, to find `SUPERVISOR_*` ones that mean nothing.
   ///   - searchPaths: where to look when neither flag nor variable names a file.
   ///   - imported: values that count where flags, variables and the file say nothing. Steps are put before the
-  ///     file's; one of the same name in the file replaces an imported one.
+  ///     file's; one of the same name in the file replaces an imported one, or amends it when it has no work of its own.
   ///   - preset: the same, below `imported`.
+  ///   - presetFollows: the preset is still to be made from these settings: steps are not judged, since they may speak
+  ///     of those that are missing yet.
   public static func load(
     path: String? = nil, overrides: [String: String] = [:], environment: @escaping (String) -> String?,
     environmentNames: [String] = [], searchPaths: [String] = ["./supervisor.yml", "/etc/supervisor.yml"],
-    imported: [ImportedValue] = [], preset: [ImportedValue] = []
+    imported: [ImportedValue] = [], preset: [ImportedValue] = [], presetFollows: Bool = false
   ) -> SettingsOutcome {
     let found: SettingsFile.Found?
     do throws(Diagnostic) {
@@ -47,7 +49,7 @@ public enum SettingsLoader {
     }
     return load(
       bytes: found?.bytes ?? [], file: found.map(\.path), overrides: overrides, environment: environment,
-      environmentNames: environmentNames, imported: imported, preset: preset)
+      environmentNames: environmentNames, imported: imported, preset: preset, presetFollows: presetFollows)
   }
 
   /// Makes the settings from a file's content, see `load(path:)`.
@@ -60,7 +62,7 @@ public enum SettingsLoader {
     bytes: [UInt8], file: String?, overrides: [String: String] = [:],
     environment: @escaping (String) -> String?,
     environmentNames: [String] = [], imported: [ImportedValue] = [], preset: [ImportedValue] = [],
-    files: FileAccess = .system
+    presetFollows: Bool = false, files: FileAccess = .system
   ) -> SettingsOutcome {
     let name = file.map(shortened) ?? ""
     var resolver = Resolver(lookup: environment)
@@ -86,7 +88,7 @@ public enum SettingsLoader {
     if fragments.isBroken {
       return .failure((diagnostics + resolver.resolution.diagnostics).asReport(first: name))
     }
-    var assembly = Assembly(resolver.resolution, lookup: environment)
+    var assembly = Assembly(resolver.resolution, lookup: environment, presetFollows: presetFollows)
     let settings = assembly.settings(file: file)
     diagnostics += resolver.resolution.diagnostics + assembly.problems
     let report = diagnostics.asReport(first: name)

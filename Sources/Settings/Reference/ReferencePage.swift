@@ -29,6 +29,9 @@ public enum ReferencePage {
     from. Fragments (`include`) are merged in order: maps are merged, steps and dependencies are appended, and nothing
     may be set twice. A key that is not there yet is refused with what it comes with.
 
+    A step with the name of one of a preset's steps takes its place. Without `run` and `wait_for` it amends that step: what
+    it says counts, the rest stays. `{name: migrate, timeout: 10m}` is enough to give Django's migrations ten minutes.
+
     """
 
   // MARK: Sections

@@ -43,7 +43,8 @@ public enum SettingsSchema {
     members.append(("additionalProperties", false))
     if path.hasSuffix("steps[]") {
       members.append(("required", ["name"]))
-      members.append(("oneOf", [["required": ["run"]], ["required": ["wait_for"]]]))
+      // Neither: it amends a step of a preset.
+      members.append(("not", ["required": ["run", "wait_for"]]))
     } else if path == "services.*" {
       members[0] = ("type", "object")
       members.append(("required", ["command"]))

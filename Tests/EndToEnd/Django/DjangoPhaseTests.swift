@@ -241,6 +241,82 @@ struct DjangoPhaseTests {
     }
   }
 
+  @Test(
+    "AI-22: static files that cannot be collected are skipped with `fatal: false` of a step that amends the preset's; the status shows it"
+  )
+  func staticFilesThatMayFail() throws {
+    try DjangoSite.with { site in
+      try writeFile(site.node.folder + "/in-the-way", "a file")
+      let variables = [
+        "PROBE_APPS": "django.contrib.staticfiles first",
+        "PROBE_STATIC_ROOT": site.node.folder + "/in-the-way/static",
+      ]
+      try site.append("STATICFILES_DIRS = [BASE_DIR / 'probe']")
+      let settings = DjangoSite.settings { $0.node = ["{name: collectstatic, fatal: false}"] }
+      try Stage.run(site.run(settings, variables, app: ["/bin/sh", "-c", "echo app; exec sleep 1000"])) {
+        stage in
+        try stage.line("app")
+        try site.node.waitForStatus("the app runs", stage) { $0["app"]?.state == "running" }
+        #expect(try site.node.get("/status").body.contains("collectstatic"))
+        #expect(stage.errors.text.contains("node step collectstatic failed and is skipped (not fatal)"))
+        let metrics = try site.node.get("/metrics").body
+        #expect(
+          metrics.split(separator: "\n").contains {
+            $0.hasPrefix("supervisor_step_state{") && $0.contains("collectstatic") && $0.contains("failed")
+              && $0.hasSuffix(" 1")
+          })
+        try stage.send(SIGTERM)
+        #expect(try stage.waitForEnd() == .exited(143))
+      }
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure", ["first"])
+          + DjangoSite.whole("node", ["first"]))
+    }
+  }
+
+  @Test(
+    "a hook that takes longer than the step's timeout is 76, and what it started ends with it, also who left its group",
+    arguments: ["run", "init"])
+  func hookTimeout(command: String) throws {
+    try DjangoSite.with { site in
+      let settings = DjangoSite.settings {
+        $0.infrastructure.append("{name: hooks, timeout: 2s, stop: {timeout: 300ms}}")
+      }
+      let order = ["PROBE_SECOND_INFRASTRUCTURE": "family"]
+      try Stage.run(
+        command == "run" ? site.run(settings, order) : site.command(["init"], settings, order)
+      ) { stage in
+        let ending = try stage.waitForEnd()
+        let survivors = try stage.survivors()
+        #expect(ending == .exited(76))
+        #expect(survivors == [])
+        #expect(stage.errors.text.contains("it did not end within 2s"), "\(stage.errors.text)")
+        #expect(
+          site.takeEvents() == DjangoSite.whole("infrastructure", ["first"]) + ["second.infrastructure enter"]
+        )
+      }
+    }
+  }
+
+  @Test("a step that amends nothing: 78, also where the project is not Django")
+  func amendsNothing() throws {
+    try DjangoSite.with { site in
+      for (name, part) in [
+        ("django", "did you mean collectstatic?"), ("none", "add 'run: [program, argument]'"),
+      ] {
+        let settings = DjangoSite.settings {
+          $0.node = ["{name: colectstatic, fatal: false}"]
+          $0.more = ["framework: {name: \(name)}"]
+        }
+        let outcome = try Stage.result(
+          site.run(settings, ["PROBE_APPS": "django.contrib.staticfiles first"]))
+        #expect(outcome.ending == .exited(78))
+        #expect(outcome.errors.contains("the step has nothing to run"), "\(outcome.errors)")
+        #expect(outcome.errors.contains(part), "\(outcome.errors)")
+      }
+    }
+  }
+
   @Test("AI-32: with Django's own logging, our output alone names run ID, phase, step and hook")
   func output() throws {
     try DjangoSite.with { site in

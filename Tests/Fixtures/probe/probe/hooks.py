@@ -72,6 +72,17 @@ def act(order):
     elif verb == "hang":
         while True:
             signal.pause()
+    elif verb == "family":
+        # Hangs, with a child in the same group, one in a session of its own, and neither minds a TERM.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for leaves in (False, True):
+            if os.fork() == 0:
+                if leaves:
+                    os.setsid()
+                while True:
+                    signal.pause()
+        while True:
+            signal.pause()
     elif verb == "vanish":
         os._exit(int(argument or 0))
     elif verb == "killed":
