@@ -26,47 +26,43 @@ struct ImportDjangoCommand: ParsableCommand {
   var settingsModule: String?
 
   func run() throws {
-    ControlSession.unblockSignals()
     let environment = ProcessEnvironment(vector: clinux_environment_vector())
-    let question = DjangoQuestion(environment: environment)
+    let directory = RunStart.workingDirectory().map { "\($0)" } ?? "/"
     let candidates = PythonCandidates.list(
       setting: python, appCommand: [],
       virtualEnvironment: environment.value(of: "VIRTUAL_ENV").map { "\($0)" })
     do {
-      let (found, answer) = try question.ask(
-        .settings(settingsModule: settingsModule), candidates: candidates)
+      let found = try PythonInterpreter.find(
+        candidates, environment: environment, directory: directory, advice: "say it with --python")
+      let asker = try DjangoAsker()
+      func ask(_ program: DjangoProgram) throws -> DjangoAsker.Answer {
+        try asker.ask(program, python: found, environment: environment, directory: directory)
+      }
+      let answer = try ask(.settings(settingsModule: settingsModule))
       let report = try DjangoReport.decode(answer.result, ending: answer.ending)
-      let hooks = showHooks ? try hooks(of: report, python: found, question) : nil
+      let hooks =
+        showHooks ? try Self.hooks(in: ask(.hooks(.list, settingsModule: report.settingsModule))) : nil
       let values = DjangoImport(
         report,
         context: DjangoImport.Context(
-          environment: { environment.value(of: $0).map { "\($0)" } }, hostName: Self.hostName))
+          environment: { environment.value(of: $0).map { "\($0)" } }, hostName: RunStart.hostName()))
       Stdout.write(DjangoImportPage.text(values, report: report, hooks: hooks))
       guard !values.problems.isEmpty else { return }
       for problem in values.problems { Stderr.write("\(problem)\n") }
     } catch let failure as DjangoFailure {
       Stderr.write("supervisor: \(failure)\n")
-    } catch let failure as DjangoQuestion.Failure {
-      Stderr.write("supervisor: \(failure.text)\n")
+    } catch let failure as StartFailure {
+      for line in failure.lines { Stderr.write("supervisor: \(line)\n") }
+      throw ArgumentParser.ExitCode(failure.code)
     }
     throw ArgumentParser.ExitCode(ExitCode.configuration)
   }
 
-  private func hooks(
-    of report: DjangoReport, python: String, _ question: DjangoQuestion
-  ) throws -> [HookResults.Hook] {
-    let (_, answer) = try question.ask(
-      .hooks(.list, settingsModule: report.settingsModule), candidates: [python])
+  private static func hooks(in answer: DjangoAsker.Answer) throws -> [HookResults.Hook] {
     guard let results = HookResults.decode(answer.result), results.isComplete else {
       throw DjangoFailure(.noResult, "listing the hooks came to no end (\(answer.ending))")
     }
     if let failure = results.failure { throw failure }
     return results.hooks
-  }
-
-  private static var hostName: String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
-    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 }

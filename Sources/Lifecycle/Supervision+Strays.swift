@@ -4,13 +4,14 @@ import Glibc
 import Journal
 import Processes
 
-/// How a process that left its group is told to be somebody's: each process is started with its name in this variable,
-/// and what it starts inherits it.
-enum StrayMark {
-  static let variable = "SUPERVISOR_PROCESS"
+/// How a process that left its group is told to be somebody's: each process is started with its name in a variable, and
+/// what it starts inherits it.
+public enum StrayMark {
+  /// The variable.
+  public static let variable = "SUPERVISOR_PROCESS"
 
   /// Whether an environment, as /proc shows it, carries this mark.
-  static func isIn(_ environment: [UInt8], _ mark: RawString) -> Bool {
+  public static func isIn(_ environment: [UInt8], _ mark: RawString) -> Bool {
     let wanted = Array("\(variable)=".utf8) + mark.bytes
     return environment.split(separator: 0).contains { $0.elementsEqual(wanted) }
   }

@@ -68,6 +68,8 @@ public struct ProcessImage: Hashable, Sendable {
   public var deathSignal: Signal?
   /// Where descriptor 0 comes from.
   public var standardInput = StandardInput.null
+  /// Whether what it writes to standard output goes where our errors go.
+  public var outputGoesToErrors = false
   /// A descriptor of ours, above 2, that the process gets as descriptor 3. It must stay open until the spawn returns.
   public var keptDescriptor: CInt?
   /// Takes the foreground of the terminal on descriptor 0.

@@ -164,6 +164,7 @@ public final class ProcessTable {
       if input < 0 { return input }
       request.stdio = (input, -1, -1)
     }
+    if image.outputGoesToErrors { request.stdio.1 = 2 }
     request.kept = image.keptDescriptor ?? 0
     request.group = CLINUX_GROUP_OWN
     request.take_terminal = image.takesTerminal

@@ -72,7 +72,9 @@ extension DjangoProgram {
 
     class RecordingEnvironment(type(os.environ)):
         def __getitem__(self, name):
-            VARIABLES.add(name)
+            # subprocess asks for b"PATH", and takes the TypeError for a no.
+            if isinstance(name, str):
+                VARIABLES.add(name)
             return super().__getitem__(name)
 
 

@@ -127,6 +127,78 @@ struct DjangoProjectTests {
     }
   }
 
+  /// Starts one process in the group, one in a session of its own, and a daemon proper, and goes on when all are there.
+  private static let startsDaemons = """
+    import os, subprocess, sys
+    subprocess.Popen(["sleep", "1000"])
+    subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(writing, b"x")
+            os.execvp("sleep", ["sleep", "1000"])
+        os._exit(0)
+    os.read(reading, 1)
+    """
+
+  @Test(
+    "a settings module that starts daemons leaves nobody behind, and what an entrypoint started stays",
+    arguments: [["show"], ["import-django"]])
+  func daemonsOfCommands(words: [String]) throws {
+    try DjangoSite.with { site in
+      try site.append(Self.startsDaemons)
+      let options = words == ["show"] ? ["--settings", site.settingsFile] : []
+      _ = try site.command([])
+      try Stage.run(besideASleep(site, [Programs.supervisor, "settings"] + words + options)) { stage in
+        let own = try stage.number(after: "")
+        let ending = try stage.waitForEnd()
+        let survivors = try stage.survivors()
+        #expect(ending == .exited(0), "\(stage.errors.text)")
+        #expect(survivors == ["\(own):sleep"])
+        _ = kill(own, SIGKILL)
+      }
+    }
+  }
+
+  @Test("nor are they there when the app runs")
+  func daemonsBeforeTheApp() throws {
+    try DjangoSite.with { site in
+      try site.append(Self.startsDaemons)
+      _ = try site.command([])
+      let run = [Programs.supervisor, "run", "--settings", site.settingsFile, "--", "/bin/sleep", "1000"]
+      try Stage.run(besideASleep(site, run)) { stage in
+        try site.node.waitForStatus("the app runs", stage) { $0["app"]?.state == "running" }
+        #expect(try site.node.status().strays.names == ["sleep"])
+        try stage.send(SIGTERM)
+        let ending = try stage.waitForEnd()
+        let survivors = try stage.survivors()
+        #expect(ending == .exited(143))
+        #expect(survivors == [])
+      }
+    }
+  }
+
+  /// As an entrypoint starts it that has started something else before.
+  private func besideASleep(_ site: DjangoSite, _ words: [String]) -> Launch {
+    site.launch(["/bin/sh", "-c", "sleep 999 & echo $!; exec \"$@\"", "sh"] + words)
+  }
+
+  @Test("what a project prints while it is imported is no part of our output", arguments: ["show", "check"])
+  func prints(command: String) throws {
+    try DjangoSite.with { site in
+      try writeFile(site.project + "/sitecustomize.py", "print('early noise', flush=True)\n")
+      try site.append("import os; print('noise'); os.system('echo noise of a child')")
+      let outcome = try Stage.result(
+        site.command(["settings", command], DjangoSite.settings(), ["PYTHONPATH": site.project]))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(!outcome.output.contains("noise"))
+      for text in ["early noise\n", "noise\n", "noise of a child\n"] {
+        #expect(outcome.errors.contains(text))
+      }
+    }
+  }
+
   @Test("B5: settings of django-autoinit are ours, and say where they come from")
   func importedSettings() throws {
     try DjangoSite.with { site in
