@@ -44,10 +44,6 @@ extension Lifecycle {
     return .log(.info, text, EventFields("phase_done", phase: view.name, duration: duration))
   }
 
-  private func waiting(_ view: PhaseView, _ holder: String) -> Effect {
-    .log(.debug, "waits for \(holder)", EventFields("phase_waiting", phase: view.name, reason: holder))
-  }
-
   // MARK: Infrastructure
 
   mutating func feedInfrastructure(_ event: InfrastructurePhase.Event, at now: MonotonicInstant) -> [Effect] {
@@ -60,26 +56,14 @@ extension Lifecycle {
     _ effect: InfrastructurePhase.Effect, at now: MonotonicInstant
   ) -> [Effect] {
     switch effect {
-    case .run(let step, let command, let outputs):
-      return runCommand(.infrastructureStep(step), command, outputs, at: now)
-    case .stopCommand(let step): return stopCommand(.infrastructureStep(step), at: now)
-    case .killCommand(let step): return killCommand(.infrastructureStep(step), at: now)
+    case .step(let index, let effect): return perform(effect, step: index, of: .infrastructure, at: now)
     case .note(let text): return [.log(.info, text, EventFields(phase: "infrastructure"))]
-    case .waiting(let holder):
-      infrastructureView.enter(.waiting, at: now)
-      infrastructureView.waitingFor = holder
-      return [waiting(infrastructureView, holder)]
-    case .stepBegan(let step): return Lifecycle.stepBegan(&infrastructureView, step, undoing: false, at: now)
-    case .rollbackBegan(let step):
-      return Lifecycle.stepBegan(&infrastructureView, step, undoing: true, at: now)
-    case .stepEnded(let step, let outcome, let attempts):
-      return Lifecycle.stepEnded(&infrastructureView, step, outcome, attempts, at: now)
+    case .waiting(let holder): return wait(for: holder, in: .infrastructure, at: now)
     // Nobody looks at record or lock any more.
     case .finished(let outcome):
       return [.infrastructure(.abandonLock)] + infrastructureFinished(outcome, at: now)
     case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
-      .scheduleHeartbeat,
-      .scheduleStep, .unscheduleStep:
+      .scheduleHeartbeat:
       return [.infrastructure(effect)]
     }
   }
@@ -135,26 +119,15 @@ extension Lifecycle {
 
   private mutating func nodeEffect(_ effect: NodePhase.Effect, at now: MonotonicInstant) -> [Effect] {
     switch effect {
-    case .run(let step, let command, let outputs):
-      return runCommand(.nodeStep(step), command, outputs, at: now)
-    case .stopCommand(let step): return stopCommand(.nodeStep(step), at: now)
-    case .killCommand(let step): return killCommand(.nodeStep(step), at: now)
+    case .step(let index, let effect): return perform(effect, step: index, of: .node, at: now)
     case .note(let text): return [.log(.info, text, EventFields(phase: "node"))]
-    case .waiting(let holder):
-      nodeView.enter(.waiting, at: now)
-      nodeView.waitingFor = holder
-      return [waiting(nodeView, holder)]
-    case .stepBegan(let step): return Lifecycle.stepBegan(&nodeView, step, undoing: false, at: now)
-    case .rollbackBegan(let step): return Lifecycle.stepBegan(&nodeView, step, undoing: true, at: now)
-    case .stepEnded(let step, let outcome, let attempts):
-      return Lifecycle.stepEnded(&nodeView, step, outcome, attempts, at: now)
+    case .waiting(let holder): return wait(for: holder, in: .node, at: now)
     case .awaitRelease:
       nodeView.enter(.waiting, at: now)
       nodeView.waitingFor = "the infrastructure phase"
       return feedInfrastructure(.begin, at: now)
     case .finished(let outcome): return [.node(.abandonLock)] + nodeFinished(outcome, at: now)
-    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule, .scheduleStep, .unscheduleStep:
-      return [.node(effect)]
+    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .unschedule: return [.node(effect)]
     }
   }
 
@@ -191,26 +164,6 @@ extension Lifecycle {
 
   // MARK: Both
 
-  private static func stepBegan(
-    _ view: inout PhaseView, _ index: Int, undoing: Bool, at now: MonotonicInstant
-  ) -> [Effect] {
-    view.stepBegan(index, undoing: undoing, at: now)
-    let step = view.steps[index].name
-    return [
-      .log(
-        .info, "\(view.name) step \(step): \(undoing ? "rolling back" : "started")",
-        EventFields(undoing ? "step_rolling_back" : "step_started", phase: view.name, step: step))
-    ]
-  }
-
-  private static func stepEnded(
-    _ view: inout PhaseView, _ index: Int, _ outcome: StepOutcome, _ attempts: Int, at now: MonotonicInstant
-  ) -> [Effect] {
-    view.stepEnded(index, outcome, attempts: attempts, at: now)
-    let (level, text, fields) = view.line(index, outcome)
-    return [.log(level, text, fields)]
-  }
-
   private mutating func phaseFailed(_ phase: String, _ ending: Ending, at now: MonotonicInstant) -> [Effect] {
     let fields = EventFields("phase_failed", phase: phase, reason: ending.reason)
     if stop != nil {
@@ -222,55 +175,5 @@ extension Lifecycle {
 
   private mutating func phasesInterrupted(at now: MonotonicInstant) -> [Effect] {
     stopProcesses(at: now)
-  }
-
-  mutating func runCommand(
-    _ id: ProcessID, _ command: StepCommand, _ outputs: [StepOutput], at now: MonotonicInstant
-  ) -> [Effect] {
-    let step: LifecyclePlan.Step
-    switch id {
-    case .infrastructureStep(let index): step = plan.infrastructure[index]
-    case .nodeStep(let index): step = plan.node[index]
-    case .app, .service, .roleHook: return []
-    }
-    if step.waits, command == .main {
-      waits.insert(.process(id))
-      return [.wait(.process(id))]
-    }
-    processes[id] = SupervisedProcess(
-      restartPolicy: RestartPolicy(mode: .never), stopPolicy: step.stop, seed: plan.seed)
-    commandResults[id] = nil
-    return [.command(id, command, outputs)] + feed(id, .start, at: now)
-  }
-
-  mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
-    if let effects = stopWaiting(id, at: now) { return effects }
-    // Those that were asked already have had their time; those not found yet are asked first.
-    if let hunt = hunts[id] { return hunt.step == .terminating ? hurryHunt(id, at: now) : [] }
-    return feed(id, .stop(.command, deadline: stop?.deadline), at: now)
-  }
-
-  /// The lock is gone or cannot be relied on: no grace.
-  private mutating func killCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
-    if let effects = stopWaiting(id, at: now) { return effects }
-    if hunts[id] != nil { return hurryHunt(id, at: now) }
-    hurriedCommands.insert(id)
-    return feed(id, .stop(.command, deadline: now), at: now) + feed(id, .kill, at: now)
-  }
-
-  /// A step's command is over, with its group.
-  mutating func commandEnded(_ id: ProcessID, _ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
-    processes[id] = nil
-    switch id {
-    case .infrastructureStep(let step) where infrastructureUpkeep.isChecking(step):
-      return feedUpkeep(of: .infrastructure, .commandEnded(step: step, result), at: now)
-    case .nodeStep(let step) where nodeUpkeep.isChecking(step):
-      return feedUpkeep(of: .node, .commandEnded(step: step, result), at: now)
-    case .infrastructureStep(let step):
-      return feedInfrastructure(.commandEnded(step: step, result), at: now)
-    case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)
-    case .roleHook: return roleHookEnded(result, at: now)
-    case .app, .service: return []
-    }
   }
 }

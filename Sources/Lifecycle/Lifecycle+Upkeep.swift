@@ -6,12 +6,6 @@ import Processes
 // While the app runs: steps that are checked and repeated. Nothing of it ends anything; what fails is said, shown, and,
 // where `affects_ready` says so, makes the node not ready.
 extension Lifecycle {
-  /// Which of the two phases.
-  enum PhaseKind: Sendable {
-    case infrastructure
-    case node
-  }
-
   mutating func beginUpkeep(at now: MonotonicInstant) -> [Effect] {
     guard stage == .running else { return [] }
     return feedUpkeep(
@@ -42,8 +36,8 @@ extension Lifecycle {
     _ effect: Upkeep.Effect, of kind: PhaseKind, at now: MonotonicInstant
   ) -> [Effect] {
     switch effect {
-    case .check(let step, let outputs): return runCommand(id(of: step, in: kind), .check, outputs, at: now)
-    case .stopCheck(let step): return stopCommand(id(of: step, in: kind), at: now)
+    case .check(let step, let outputs): return runCommand(kind.id(of: step), .check, outputs, at: now)
+    case .stopCheck(let step): return stopCommand(kind.id(of: step), at: now)
     case .schedule(let chore, let deadline): return [.schedule(timer(of: chore, in: kind), deadline)]
     case .unschedule(let chore): return [.unschedule(timer(of: chore, in: kind))]
     case .begin(let errand): return begin(errand, of: kind, at: now)
@@ -54,7 +48,7 @@ extension Lifecycle {
       }
     case .changed(let step, let failure): return checkChanged(step, failure, in: kind, at: now)
     case .warning(let step, let text):
-      let view = view(of: kind)
+      let view = self[view: kind]
       let name = view.steps[step].name
       return [
         .log(
@@ -117,11 +111,8 @@ extension Lifecycle {
   private mutating func checkChanged(
     _ step: Int, _ failure: String?, in kind: PhaseKind, at now: MonotonicInstant
   ) -> [Effect] {
-    switch kind {
-    case .infrastructure: infrastructureView.checked(step, failure: failure)
-    case .node: nodeView.checked(step, failure: failure)
-    }
-    let view = view(of: kind)
+    self[view: kind].checked(step, failure: failure)
+    let view = self[view: kind]
     let name = view.steps[step].name
     if let failure {
       return [
@@ -141,27 +132,13 @@ extension Lifecycle {
   func stepChecks() -> [Snapshot.Check] {
     [PhaseKind.infrastructure, .node].flatMap { kind -> [Snapshot.Check] in
       let upkeep = kind == .infrastructure ? infrastructureUpkeep : nodeUpkeep
-      let view = view(of: kind)
+      let view = self[view: kind]
       return upkeep.decisiveSteps.map { step in
         let failure = upkeep.failures[step]
         return Snapshot.Check(
           name: "\(view.name) step \(view.steps[step].name)", isOK: failure == nil,
           detail: failure ?? "its check passes")
       }
-    }
-  }
-
-  private func view(of kind: PhaseKind) -> PhaseView {
-    switch kind {
-    case .infrastructure: infrastructureView
-    case .node: nodeView
-    }
-  }
-
-  private func id(of step: Int, in kind: PhaseKind) -> ProcessID {
-    switch kind {
-    case .infrastructure: .infrastructureStep(step)
-    case .node: .nodeStep(step)
     }
   }
 

@@ -100,6 +100,8 @@ public struct Lifecycle: Sendable {
     case earlyService
     /// The end of the stop budget.
     case budget
+    /// Of a step, by its phase.
+    case step(ProcessID)
     /// The next check or repetition of a step of the infrastructure phase, by the upkeep's own number.
     case infrastructureChore(Int)
     /// The same of the node phase.
@@ -274,6 +276,7 @@ public struct Lifecycle: Sendable {
     case .sweep: return sweepTimer(at: now)
     case .strays(let id): return strayTimer(id, at: now)
     case .budget: return budgetSpent(at: now)
+    case .step(let id): return stepTimer(id, at: now)
     case .infrastructureChore(let chore):
       return feedUpkeep(of: .infrastructure, .timer(chore: chore), at: now)
     case .nodeChore(let chore): return feedUpkeep(of: .node, .timer(chore: chore), at: now)

@@ -30,16 +30,10 @@ extension Supervision {
     case .unschedule:
       changesAwaited += 1
       unschedule(.infrastructure)
-    case .scheduleStep(let step, let deadline):
-      schedule(.step(.infrastructureStep(step)), at: deadline) { [weak self] in
-        self?.submit(.infrastructure(.stepTimer(step: step)))
-      }
-    case .unscheduleStep(let step): unschedule(.step(.infrastructureStep(step)))
     case .scheduleHeartbeat(let deadline?):
       schedule(.heartbeat, at: deadline) { [weak self] in self?.submit(.infrastructure(.heartbeat)) }
     case .scheduleHeartbeat(nil): unschedule(.heartbeat)
-    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note, .finished:
-      break
+    case .step, .waiting, .note, .finished: break
     }
   }
 

@@ -23,15 +23,7 @@ extension Supervision {
     case .schedule(let deadline):
       schedule(.node, at: deadline) { [weak self] in self?.submit(.node(.timer)) }
     case .unschedule: unschedule(.node)
-    case .scheduleStep(let step, let deadline):
-      schedule(.step(.nodeStep(step)), at: deadline) { [weak self] in
-        self?.submit(.node(.stepTimer(step: step)))
-      }
-    case .unscheduleStep(let step): unschedule(.step(.nodeStep(step)))
-    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note,
-      .awaitRelease,
-      .finished:
-      break
+    case .step, .waiting, .note, .awaitRelease, .finished: break
     }
   }
 

@@ -86,7 +86,6 @@ public final class Supervision {
   enum TimerKey: Hashable {
     case process(ProcessID)
     case health(ProcessID)
-    case step(ProcessID)
     case infrastructure
     case heartbeat
     case node

@@ -30,7 +30,7 @@ extension InfrastructurePhase {
     case commandEnded(step: Int, CommandResult)
     /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.
     case timer
-    /// The time of the last `scheduleStep` of this step has come.
+    /// The time of the last `schedule` of this step has come.
     case stepTimer(step: Int)
     /// The time of the last `scheduleHeartbeat` has come.
     case heartbeat
@@ -50,30 +50,16 @@ extension InfrastructurePhase {
     case abandonLock
     /// Release it; answer with `unlocked`.
     case unlock
-    /// Run a command of this step, with these variables; answer with `commandEnded`.
-    case run(step: Int, StepCommand, [StepOutput])
-    /// Stop the command that runs.
-    case stopCommand(step: Int)
-    /// End the command that runs at once: the lock is gone.
-    case killCommand(step: Int)
+    /// Something about this step.
+    case step(Int, StepEffect)
     /// Feed `timer` at this time; replaces an earlier wish.
     case schedule(MonotonicInstant)
     /// Feed `timer` when the record changes, and at this time at the latest; replaces an earlier wish.
     case awaitChange(MonotonicInstant)
     /// No timer is wanted any more.
     case unschedule
-    /// Feed `stepTimer` at this time; replaces an earlier wish for this step.
-    case scheduleStep(step: Int, MonotonicInstant)
-    /// No timer is wanted for this step any more.
-    case unscheduleStep(step: Int)
     /// Feed `heartbeat` at this time; nil: none is wanted any more.
     case scheduleHeartbeat(MonotonicInstant?)
-    /// A step has begun.
-    case stepBegan(step: Int)
-    /// A step's rollback has begun.
-    case rollbackBegan(step: Int)
-    /// A step, or its rollback, has ended.
-    case stepEnded(step: Int, StepOutcome, attempts: Int)
     /// Waits for this holder.
     case waiting(holder: String)
     /// Worth a line in the log.

@@ -252,49 +252,34 @@ extension InfrastructurePhase {
   /// Runs these steps' checks, one after the other.
   mutating func verify(_ indexes: [Int], at now: MonotonicInstant) -> [Effect] {
     state = .verifying
-    verifyQueue = indexes
-    return verifyNext(at: now)
+    return perform(verification.begin(indexes, of: steps, at: now), at: now)
+  }
+
+  mutating func verify(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
+    perform(verification.handle(event, at: now), at: now)
+  }
+
+  private mutating func perform(_ effects: [Verification.Effect], at now: MonotonicInstant) -> [Effect] {
+    effects.flatMap { effect -> [Effect] in
+      switch effect {
+      case .run(let index): return [.step(index, .run(.check, found?.outputs ?? []))]
+      case .step(let index, let effect): return [.step(index, effect)]
+      case .failed(let index, let reason):
+        suspects.insert(index)
+        let note = Effect.step(
+          index, .note("step \(steps[index].name) is recorded done, but \(reason)"))
+        return [note] + verifyNext(at: now)
+      case .passed(let index):
+        suspects.remove(index)
+        return verifyNext(at: now)
+      case .finished: return verified(at: now)
+      }
+    }
   }
 
   private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
     if isInterrupted { return holdsLock ? release(.interrupted) : finish(.interrupted) }
-    guard !verifyQueue.isEmpty else { return verified(at: now) }
-    let index = verifyQueue.removeFirst()
-    verifying = index
-    verifier = StepRunner(step: steps[index], task: .verification)
-    return feedVerifier(.begin, at: now)
-  }
-
-  mutating func feedVerifier(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
-    guard let index = verifying, var runner = verifier else { return [] }
-    let inner = runner.handle(event, at: now)
-    verifier = runner
-    var effects: [Effect] = []
-    for effect in inner {
-      switch effect {
-      case .run(let command): effects.append(.run(step: index, command, found?.outputs ?? []))
-      case .stop: effects.append(.stopCommand(step: index))
-      case .schedule(let deadline): effects.append(.scheduleStep(step: index, deadline))
-      case .unschedule: effects.append(.unscheduleStep(step: index))
-      case .note(let text): effects.append(.note(text))
-      case .ended(let outcome, _):
-        verifying = nil
-        verifier = nil
-        effects += ended(index, outcome) + verifyNext(at: now)
-      }
-    }
-    return effects
-  }
-
-  private mutating func ended(_ index: Int, _ outcome: StepOutcome) -> [Effect] {
-    switch outcome {
-    case .failed(let reason):
-      suspects.insert(index)
-      return [.note("step \(steps[index].name) is recorded done, but \(reason)")]
-    default:
-      suspects.remove(index)
-      return []
-    }
+    return perform(verification.next(of: steps, at: now), at: now)
   }
 
   private mutating func verified(at now: MonotonicInstant) -> [Effect] {

@@ -174,7 +174,7 @@ extension InfrastructurePhase {
     case .working:
       for effect in graph.cancelStarting() + graph.leaveOutBlocked() {
         if case .ended(let index, let outcome, let attempts, _) = effect {
-          effects.append(.stepEnded(step: index, outcome, attempts: attempts))
+          effects.append(.step(index, .ended(outcome, attempts: attempts)))
         }
       }
       if graph.isQuiet { return effects + release(.storeUnusable(failure)) }
@@ -209,7 +209,7 @@ extension InfrastructurePhase {
       return indexes.flatMap { perform(graph.start($0, at: now), at: now) } + advance(at: now)
     case .settle: return advance(at: now)
     case .undo(let index):
-      return [.rollbackBegan(step: index)] + perform(graph.undo(index, at: now), at: now)
+      return [.step(index, .rollbackBegan)] + perform(graph.undo(index, at: now), at: now)
     case .release(let outcome): return release(outcome)
     }
   }
@@ -220,15 +220,10 @@ extension InfrastructurePhase {
     for effect in effects {
       switch effect {
       case .run(let index, let command):
-        result.append(.run(step: index, command, inputs(of: index, command)))
-      case .stop(let index): result.append(.stopCommand(step: index))
-      case .kill(let index): result.append(.killCommand(step: index))
-      case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
-      case .unschedule(let index): result.append(.unscheduleStep(step: index))
-      case .note(let text): result.append(.note(text))
-      case .began(let index): result.append(.stepBegan(step: index))
+        result.append(.step(index, .run(command, inputs(of: index, command))))
+      case .step(let index, let effect): result.append(.step(index, effect))
       case .ended(let index, let outcome, let attempts, let outputs):
-        result.append(.stepEnded(step: index, outcome, attempts: attempts))
+        result.append(.step(index, .ended(outcome, attempts: attempts)))
         result += ended(index, outcome, outputs)
       }
     }
@@ -272,7 +267,7 @@ extension InfrastructurePhase {
     }
     for effect in graph.leaveOutBlocked() {
       if case .ended(let index, let outcome, let attempts, _) = effect {
-        effects.append(.stepEnded(step: index, outcome, attempts: attempts))
+        effects.append(.step(index, .ended(outcome, attempts: attempts)))
       }
     }
     let next = graph.takeStartable()

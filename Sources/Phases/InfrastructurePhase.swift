@@ -95,9 +95,7 @@ public struct InfrastructurePhase: Sendable {
   var looksDue = 0
 
   // Verifying.
-  var verifyQueue: [Int] = []
-  var verifier: StepRunner?
-  var verifying: Int?
+  var verification = Verification()
   /// Steps whose check failed although they are recorded done.
   var suspects: Set<Int> = []
   /// What was found under the lock, before it is claimed.
@@ -164,7 +162,7 @@ public struct InfrastructurePhase: Sendable {
     case .commandEnded(let step, let result): return commandEnded(step, result, at: now)
     case .timer: return timer(at: now)
     case .stepTimer(let step):
-      if state == .verifying, step == verifying { return feedVerifier(.timer, at: now) }
+      if state == .verifying, step == verification.current { return verify(.timer, at: now) }
       return perform(graph.timer(step, at: now), at: now)
     case .heartbeat: return heartbeat(at: now)
     case .interrupt: return interrupt(at: now)
@@ -174,12 +172,12 @@ public struct InfrastructurePhase: Sendable {
   private mutating func commandEnded(
     _ step: Int, _ result: CommandResult, at now: MonotonicInstant
   ) -> [Effect] {
-    if step == verifying {
+    if step == verification.current {
       if case .killing(let outcome) = state {
-        verifying = nil
+        verification.abandon()
         return endKilling(outcome)
       }
-      return feedVerifier(.commandEnded(result), at: now)
+      return verify(.commandEnded(result), at: now)
     }
     // All of it is done; should its check say otherwise, all of it is done again.
     if case .succeeded = result { forgetParts(of: [step]) }
@@ -193,13 +191,12 @@ public struct InfrastructurePhase: Sendable {
     deferred = []
     state = .killing(outcome)
     var effects: [Effect] = [.unschedule, .scheduleHeartbeat(nil)]
-    if let step = verifying {
-      if verifier?.commandRuns == true {
-        effects += [.unscheduleStep(step: step), .killCommand(step: step)]
+    if let step = verification.current {
+      if verification.commandRuns {
+        effects += [.step(step, .unschedule), .step(step, .kill)]
       } else {
-        verifying = nil
+        verification.abandon()
       }
-      verifier = nil
     }
     effects += perform(graph.kill(), at: now)
     return effects
@@ -207,7 +204,7 @@ public struct InfrastructurePhase: Sendable {
 
   /// Once nothing runs any more.
   mutating func endKilling(_ outcome: Outcome) -> [Effect] {
-    guard graph.isQuiet, verifying == nil else { return [] }
+    guard graph.isQuiet, verification.current == nil else { return [] }
     return holdsLock ? release(outcome) : finish(outcome)
   }
 
@@ -230,7 +227,7 @@ public struct InfrastructurePhase: Sendable {
     case .lockedWhileObserving, .lookingInside: return release(.interrupted)
     // Given back now, the lock would tell the next one nothing of the command that may still run.
     case .takingOver: return []
-    case .verifying: return feedVerifier(.interrupt, at: now)
+    case .verifying: return verify(.interrupt, at: now)
     case .working: return perform(graph.interrupt(at: now), at: now)
     // What is being taken back now is taken back; the rest is not begun.
     case .undoing(let rest, let outcome):

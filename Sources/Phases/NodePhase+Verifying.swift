@@ -10,46 +10,43 @@ extension NodePhase {
     return .nanoseconds(Int64(clamping: wallClock().subtractingOrZero(time)))
   }
 
-  mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
-    if errand != nil, !holdsLock { return finish(.lockLost) }
-    if isInterrupted { return holdsLock ? release(.interrupted) : finish(.interrupted) }
-    guard !verifyQueue.isEmpty else {
-      if let errand {
-        return suspects.isEmpty ? release(.done(ran: false, failedSteps: [])) : work(on: errand, at: now)
-      }
-      return suspects.isEmpty && !hasPending
-        ? finish(.done(ran: false, failedSteps: []))
-        : awaitRelease()
-    }
-    let index = verifyQueue.removeFirst()
-    verifying = index
-    verifier = StepRunner(step: steps[index], task: .verification)
-    return feedVerifier(.begin, at: now)
+  /// Runs these steps' checks, one after the other.
+  mutating func verify(_ indexes: [Int], at now: MonotonicInstant) -> [Effect] {
+    state = .verifying
+    return perform(verification.begin(indexes, of: steps, at: now), at: now)
   }
 
-  mutating func feedVerifier(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
-    guard let index = verifying, var runner = verifier else { return [] }
-    let inner = runner.handle(event, at: now)
-    verifier = runner
-    var effects: [Effect] = []
-    for effect in inner {
+  mutating func verify(_ event: StepRunner.Event, at now: MonotonicInstant) -> [Effect] {
+    perform(verification.handle(event, at: now), at: now)
+  }
+
+  private mutating func perform(_ effects: [Verification.Effect], at now: MonotonicInstant) -> [Effect] {
+    effects.flatMap { effect -> [Effect] in
       switch effect {
-      case .run(let command): effects.append(.run(step: index, command, outputs))
-      case .stop: effects.append(.stopCommand(step: index))
-      case .schedule(let deadline): effects.append(.scheduleStep(step: index, deadline))
-      case .unschedule: effects.append(.unscheduleStep(step: index))
-      case .note(let text): effects.append(.note(text))
-      case .ended(let outcome, _):
-        verifying = nil
-        verifier = nil
-        if case .failed(let reason) = outcome {
-          suspects.insert(steps[index].name)
-          effects.append(.note("node step \(steps[index].name) is covered by the marker, but \(reason)"))
-        }
-        effects += verifyNext(at: now)
+      case .run(let index): return [.step(index, .run(.check, outputs))]
+      case .step(let index, let effect): return [.step(index, effect)]
+      case .failed(let index, let reason):
+        suspects.insert(steps[index].name)
+        let note = Effect.step(
+          index, .note("node step \(steps[index].name) is covered by the marker, but \(reason)"))
+        return [note] + verifyNext(at: now)
+      case .passed: return verifyNext(at: now)
+      case .finished: return verified(at: now)
       }
     }
-    return effects
+  }
+
+  private mutating func verifyNext(at now: MonotonicInstant) -> [Effect] {
+    if errand != nil, !holdsLock { return finish(.lockLost) }
+    if isInterrupted { return holdsLock ? release(.interrupted) : finish(.interrupted) }
+    return perform(verification.next(of: steps, at: now), at: now)
+  }
+
+  private mutating func verified(at now: MonotonicInstant) -> [Effect] {
+    if let errand {
+      return suspects.isEmpty ? release(.done(ran: false, failedSteps: [])) : work(on: errand, at: now)
+    }
+    return suspects.isEmpty && !hasPending ? finish(.done(ran: false, failedSteps: [])) : awaitRelease()
   }
 
   /// Nothing but the errand's step, whatever the marker says of the others.
@@ -63,9 +60,7 @@ extension NodePhase {
       return release(.done(ran: false, failedSteps: []))
     }
     guard errand.reason == .checkFailed else { return work(on: errand, at: now) }
-    state = .verifying
-    verifyQueue = [errand.step]
-    return verifyNext(at: now)
+    return verify([errand.step], at: now)
   }
 
   private mutating func work(on errand: Errand, at now: MonotonicInstant) -> [Effect] {

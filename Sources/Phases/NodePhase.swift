@@ -38,9 +38,7 @@ public struct NodePhase: Sendable {
   var holdsLock = false
   var isInterrupted = false
   var lockTries = 0
-  var verifyQueue: [Int] = []
-  var verifying: Int?
-  var verifier: StepRunner?
+  var verification = Verification()
   /// The marker covers them, but their check does not.
   var suspects: Set<String> = []
   /// Whether the marker names steps to try again.
@@ -106,14 +104,17 @@ public struct NodePhase: Sendable {
       guard case .unlocking(let outcome) = state else { return [] }
       return finish(outcome)
     case .commandEnded(let step, let result):
-      guard step == verifying else { return perform(graph.commandEnded(step, result, at: now), at: now) }
-      return feedVerifier(.commandEnded(result), at: now)
+      guard step == verification.current else {
+        return perform(graph.commandEnded(step, result, at: now), at: now)
+      }
+      return verify(.commandEnded(result), at: now)
     case .unfinished(let step, let parts):
       unfinished[steps[step].name] = parts
       return []
     case .timer: return timer(at: now)
     case .stepTimer(let step):
-      return step == verifying ? feedVerifier(.timer, at: now) : perform(graph.timer(step, at: now), at: now)
+      return step == verification.current
+        ? verify(.timer, at: now) : perform(graph.timer(step, at: now), at: now)
     case .interrupt: return interrupt(at: now)
     }
   }
@@ -131,12 +132,11 @@ public struct NodePhase: Sendable {
     switch state {
     case .lookingBefore:
       if marker == nil { return awaitRelease() }
-      verifyQueue = steps.indices.filter { index in
-        steps[index].rechecksOnStart && steps[index].hasCheck && !again.contains(steps[index].name)
-      }
       hasPending = !pending.isEmpty
-      state = .verifying
-      return verifyNext(at: now)
+      return verify(
+        steps.indices.filter { index in
+          steps[index].rechecksOnStart && steps[index].hasCheck && !again.contains(steps[index].name)
+        }, at: now)
     case .lookingInside:
       if pending.isEmpty { return release(.done(ran: false, failedSteps: [])) }
       unfinished = marker?.unfinished ?? [:]
@@ -222,15 +222,10 @@ public struct NodePhase: Sendable {
     var result: [Effect] = []
     for effect in effects {
       switch effect {
-      case .run(let index, let command): result.append(.run(step: index, command, inputs(of: index)))
-      case .stop(let index): result.append(.stopCommand(step: index))
-      case .kill(let index): result.append(.killCommand(step: index))
-      case .schedule(let index, let deadline): result.append(.scheduleStep(step: index, deadline))
-      case .unschedule(let index): result.append(.unscheduleStep(step: index))
-      case .note(let text): result.append(.note(text))
-      case .began(let index): result.append(.stepBegan(step: index))
+      case .run(let index, let command): result.append(.step(index, .run(command, inputs(of: index))))
+      case .step(let index, let effect): result.append(.step(index, effect))
       case .ended(let index, let outcome, let attempts, let outputs):
-        result.append(.stepEnded(step: index, outcome, attempts: attempts))
+        result.append(.step(index, .ended(outcome, attempts: attempts)))
         self.outputs += outputs
         if outcome == .done {
           graph.settle(index)
@@ -238,7 +233,8 @@ public struct NodePhase: Sendable {
         }
         if case .failed(let reason) = outcome, !steps[index].isFatal {
           result.append(
-            .note("node step \(steps[index].name) failed and is skipped (not fatal): \(reason)"))
+            .step(
+              index, .note("node step \(steps[index].name) failed and is skipped (not fatal): \(reason)")))
         }
       }
     }
@@ -300,7 +296,7 @@ public struct NodePhase: Sendable {
       let index = queue.removeFirst()
       guard steps[index].hasRollback else { continue }
       state = .undoing(queue, outcome)
-      return [.rollbackBegan(step: index)] + perform(graph.undo(index, at: now), at: now)
+      return [.step(index, .rollbackBegan)] + perform(graph.undo(index, at: now), at: now)
     }
     return release(outcome)
   }
@@ -329,7 +325,7 @@ public struct NodePhase: Sendable {
     switch state {
     case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing:
       return [.abandonLock] + finish(.interrupted)
-    case .verifying: return feedVerifier(.interrupt, at: now)
+    case .verifying: return verify(.interrupt, at: now)
     case .lookingInside: return release(.interrupted)
     // Given back now, the lock would tell the next one nothing of the command that may still run.
     case .takingOver: return []
@@ -359,7 +355,7 @@ public struct NodePhase: Sendable {
     case .working, .undoing: return kill(.lockLost, at: now)
     case .unlocking(let outcome): return finish(outcome)
     // Its check was run under it.
-    case .verifying where errand != nil: return feedVerifier(.interrupt, at: now)
+    case .verifying where errand != nil: return verify(.interrupt, at: now)
     case .finished, .idle, .lookingBefore, .awaitingRelease, .verifying, .pausing, .killing: return []
     case .takingOver, .lookingInside, .marking: return finish(.lockLost)
     }

@@ -8,12 +8,7 @@ import EventLoop
 struct StepGraph: Sendable {
   enum Effect: Sendable, Equatable {
     case run(Int, StepCommand)
-    case stop(Int)
-    case kill(Int)
-    case schedule(Int, MonotonicInstant)
-    case unschedule(Int)
-    case note(String)
-    case began(Int)
+    case step(Int, StepEffect)
     /// A step has come to an end; what was `done` waits for `settle`.
     case ended(Int, StepOutcome, attempts: Int, outputs: [StepOutput])
   }
@@ -121,7 +116,7 @@ struct StepGraph: Sendable {
     if isClosed { return leaveOut(index) }
     items[index].state = .running
     items[index].runner = StepRunner(step: items[index].step)
-    return [.began(index)] + feed(index, .begin, at: now)
+    return [.step(index, .began)] + feed(index, .begin, at: now)
   }
 
   /// What was starting must not begin: it could not be made durable.
@@ -204,11 +199,13 @@ struct StepGraph: Sendable {
       items[index].runner = nil
       if runner.commandRuns {
         items[index].state = .dying
-        effects += [.unschedule(index), .kill(index)]
+        effects += [.step(index, .unschedule), .step(index, .kill)]
       } else {
         // Between two tries there is no command whose end could be waited for.
         items[index].state = .interrupted
-        effects += [.unschedule(index), .ended(index, .interrupted, attempts: runner.attempts, outputs: [])]
+        effects += [
+          .step(index, .unschedule), .ended(index, .interrupted, attempts: runner.attempts, outputs: []),
+        ]
       }
     }
     return effects
@@ -234,10 +231,8 @@ struct StepGraph: Sendable {
     for effect in inner {
       switch effect {
       case .run(let command): effects.append(.run(index, command))
-      case .stop: effects.append(.stop(index))
-      case .schedule(let deadline): effects.append(.schedule(index, deadline))
-      case .unschedule: effects.append(.unschedule(index))
-      case .note(let text): effects.append(.note(text))
+      case .stop, .schedule, .unschedule, .note:
+        if let passedOn = StepEffect(effect) { effects.append(.step(index, passedOn)) }
       case .ended(let outcome, let outputs):
         effects.append(.ended(index, outcome, attempts: runner.attempts, outputs: outputs))
         effects += ended(index, outcome, at: now)

@@ -49,7 +49,6 @@ final class LifecycleWorld {
     case process(ProcessID)
     case health(ProcessID)
     case infrastructure, heartbeat, node, leader
-    case step(ProcessID)
     case lifecycle(Lifecycle.TimerName)
   }
 
@@ -218,9 +217,6 @@ final class LifecycleWorld {
     case .heartbeat: submit(.infrastructure(.heartbeat))
     case .node: submit(.node(.timer))
     case .leader: submit(.leader(.timer))
-    case .step(.infrastructureStep(let index)): submit(.infrastructure(.stepTimer(step: index)))
-    case .step(.nodeStep(let index)): submit(.node(.stepTimer(step: index)))
-    case .step: break
     case .lifecycle(let name): submit(.timer(name))
     }
   }
@@ -424,8 +420,6 @@ final class LifecycleWorld {
       if !running.isEmpty { problems.append("the lock went while a step's processes were there") }
       at(1, .event(.infrastructure(.unlocked)))
     case .schedule(let deadline), .awaitChange(let deadline): set(.infrastructure, deadline)
-    case .scheduleStep(let step, let deadline): set(.step(.infrastructureStep(step)), deadline)
-    case .unscheduleStep(let step): set(.step(.infrastructureStep(step)), nil)
     case .unschedule: set(.infrastructure, nil)
     case .scheduleHeartbeat(let deadline): set(.heartbeat, deadline)
     default: break
@@ -442,8 +436,6 @@ final class LifecycleWorld {
     case .lock: at(1, .event(.node(.lockHeld(leftBy: ""))))
     case .unlock: at(1, .event(.node(.unlocked)))
     case .schedule(let deadline): set(.node, deadline)
-    case .scheduleStep(let step, let deadline): set(.step(.nodeStep(step)), deadline)
-    case .unscheduleStep(let step): set(.step(.nodeStep(step)), nil)
     case .unschedule: set(.node, nil)
     default: break
     }

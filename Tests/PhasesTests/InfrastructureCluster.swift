@@ -359,8 +359,8 @@ final class InfrastructureCluster {
       nodes[index].looks = 0
       nodes[index].lookReplies = []
       nodes[index].requests.append(.unlock)
-    case .run(let step, let command, let outputs): run(index, step, command, outputs)
-    case .stopCommand(let step), .killCommand(let step):
+    case .step(let step, .run(let command, let outputs)): run(index, step, command, outputs)
+    case .step(let step, .stop), .step(let step, .kill):
       if nodes[index].commands[step] == nil { problems.append("stop of a command that does not run") }
       nodes[index].commands[step]?.isStopping = true
     case .schedule(let deadline):
@@ -371,10 +371,10 @@ final class InfrastructureCluster {
       nodes[index].seesChanges = true
     case .unschedule: nodes[index].timer = nil
     case .scheduleHeartbeat(let deadline): nodes[index].heartbeat = deadline
-    case .scheduleStep(let step, let deadline): nodes[index].stepTimers[step] = deadline
-    case .unscheduleStep(let step): nodes[index].stepTimers[step] = nil
+    case .step(let step, .schedule(let deadline)): nodes[index].stepTimers[step] = deadline
+    case .step(let step, .unschedule): nodes[index].stepTimers[step] = nil
     case .finished(let outcome): finished(index, outcome)
-    case .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note: break
+    case .step, .waiting, .note: break
     }
   }
 

@@ -217,7 +217,7 @@ extension InfrastructureRig {
         default: break
         }
       }
-      due.removeAll { if case .run = $0 { false } else { true } }
+      due.removeAll { if case .step(_, .run) = $0 { false } else { true } }
       if outcome == nil { send(.lockLost) }
     case .refuseLock:
       guard due.contains(.lock) else { return }
@@ -227,8 +227,8 @@ extension InfrastructureRig {
     case .heartbeat: if heartbeat != nil { send(.heartbeat) }
     case .stepTimer: if let step = stepTimers.keys.min() { send(.stepTimer(step: step), after: 700_000) }
     case .fail:
-      guard let request = due.first(where: { if case .run = $0 { true } else { false } }),
-        case .run(let step, _, _) = request
+      guard let request = due.first(where: { if case .step(_, .run) = $0 { true } else { false } }),
+        case .step(let step, .run) = request
       else { return }
       end(steps[step].name, .failed("exit code 1"))
     case .answer: answer()

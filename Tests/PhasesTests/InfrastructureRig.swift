@@ -116,26 +116,26 @@ final class InfrastructureRig {
     case .schedule(let deadline), .awaitChange(let deadline): timer = deadline
     case .unschedule: timer = nil
     case .scheduleHeartbeat(let deadline): heartbeat = deadline
-    case .scheduleStep(let step, let deadline): stepTimers[step] = deadline
-    case .unscheduleStep(let step): stepTimers[step] = nil
-    case .note(let text): notes.append(text)
+    case .step(let step, .schedule(let deadline)): stepTimers[step] = deadline
+    case .step(let step, .unschedule): stepTimers[step] = nil
+    case .note(let text), .step(_, .note(let text)): notes.append(text)
     case .read, .write, .lock: due.append(effect)
     case .unlock:
       if !running.isEmpty { problems.append("unlock while a command runs") }
       due.append(effect)
-    case .run(let step, let command, let variables):
+    case .step(let step, .run(let command, let variables)):
       if !running.insert(step).inserted { problems.append("\(steps[step].name) runs twice") }
       environment["\(word(command)) \(steps[step].name)"] = variables
       due.append(effect)
-    case .stopCommand(let step), .killCommand(let step):
+    case .step(let step, .stop), .step(let step, .kill):
       if !running.contains(step) { problems.append("\(steps[step].name) is stopped but does not run") }
     // Nothing that was asked of the helper is answered any more.
     case .abandonLock: due.removeAll { [.lock, .read].contains($0) }
-    case .stepEnded(let step, let outcome, _): ends.append(PhasesTests.describe(steps[step].name, outcome))
+    case .step(let step, .ended(let outcome, _)): ends.append(PhasesTests.describe(steps[step].name, outcome))
     case .finished(let outcome):
       if !running.isEmpty { problems.append("finished while a command runs") }
       self.outcome = outcome
-    case .stepBegan, .rollbackBegan, .waiting: break
+    case .step(_, .began), .step(_, .rollbackBegan), .waiting: break
     }
   }
 
@@ -143,7 +143,7 @@ final class InfrastructureRig {
   @discardableResult
   func end(_ step: String, _ result: CommandResult = .succeeded(), after delay: Int = 0) -> [String] {
     guard let index = steps.firstIndex(where: { $0.name == step }) else { return [] }
-    due.removeAll { if case .run(index, _, _) = $0 { true } else { false } }
+    due.removeAll { if case .step(index, .run) = $0 { true } else { false } }
     running.remove(index)
     return send(.commandEnded(step: index, result), after: delay)
   }
@@ -159,7 +159,7 @@ final class InfrastructureRig {
       return send(.written)
     case .lock: return send(.lockHeld(leftBy: leftBy))
     case .unlock: return send(.unlocked)
-    case .run(let step, let command, _):
+    case .step(let step, .run(let command, _)):
       let name = steps[step].name
       running.remove(step)
       return send(
@@ -246,14 +246,14 @@ final class InfrastructureRig {
     case .lock: return "lock"
     case .abandonLock: return "abandon"
     case .unlock: return "unlock"
-    case .run(let step, let command, _): return "\(word(command)) \(steps[step].name)"
-    case .stopCommand(let step): return "stop \(steps[step].name)"
-    case .killCommand(let step): return "kill \(steps[step].name)"
-    case .stepEnded(let step, .skipped, _): return "skip \(steps[step].name)"
+    case .step(let step, .run(let command, _)): return "\(word(command)) \(steps[step].name)"
+    case .step(let step, .stop): return "stop \(steps[step].name)"
+    case .step(let step, .kill): return "kill \(steps[step].name)"
+    case .step(let step, .ended(.skipped, _)): return "skip \(steps[step].name)"
     case .waiting(let holder): return "wait for \(holder)"
     case .finished(let outcome): return "finished: \(describe(outcome))"
-    case .schedule, .awaitChange, .unschedule, .scheduleStep, .unscheduleStep, .scheduleHeartbeat, .note,
-      .stepBegan, .rollbackBegan, .stepEnded:
+    case .schedule, .awaitChange, .unschedule, .scheduleHeartbeat, .note,
+      .step:
       return nil
     }
   }

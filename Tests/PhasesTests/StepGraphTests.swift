@@ -22,10 +22,10 @@ private final class GraphRig {
     let new = effects.compactMap { effect -> String? in
       switch effect {
       case .run(let index, let command): "\(word(command)) \(steps[index].name)"
-      case .stop(let index): "stop \(steps[index].name)"
-      case .kill(let index): "kill \(steps[index].name)"
+      case .step(let index, .stop): "stop \(steps[index].name)"
+      case .step(let index, .kill): "kill \(steps[index].name)"
       case .ended(let index, let outcome, _, _): describe(steps[index].name, outcome)
-      case .schedule, .unschedule, .note, .began: nil
+      case .step: nil
       }
     }
     words += new
