@@ -48,6 +48,27 @@ import Testing
     #expect(settings.rendered().first { $0.key == "timeout" }?.origin == source.origin)
   }
 
+  @Test(arguments: [
+    ("", [:], "settings", "django: AUTOINIT_RUN_ID"),
+    ("", ["AUTOINIT_RUN_ID": ""], "settings", "django: AUTOINIT_RUN_ID"),
+    ("", ["AUTOINIT_RUN_ID": "variable"], "variable", "AUTOINIT_RUN_ID"),
+    ("run_id: file", ["AUTOINIT_RUN_ID": "variable"], "file", "supervisor.yml:1:9"),
+    ("run_id: \"\"", ["AUTOINIT_RUN_ID": "variable"], "variable", "AUTOINIT_RUN_ID"),
+    ("", ["AUTOINIT_RUN_ID": "variable", "SUPERVISOR_RUN_ID": "ours"], "ours", "SUPERVISOR_RUN_ID"),
+  ])
+  func theDeploymentNamesTheReleaseBeforeTheProjectDoes(
+    text: String, environment: [String: String], expected: String, origin: String
+  ) throws {
+    let (loaded, report) = load(
+      text, imported: [Self.django("run_id", "settings", "AUTOINIT_RUN_ID")], environment: environment)
+    #expect(report == [])
+    let settings = try #require(loaded)
+    #expect(settings.runID == expected)
+    let shown = settings.rendered().filter { $0.key == "run_id" }
+    #expect(shown.map(\.value) == [expected])
+    #expect(shown.map(\.origin) == [origin])
+  }
+
   @Test func listsMapsAndLiteralTexts() throws {
     let (loaded, report) = load(
       "environment: {A: file}\nservices: {beat: {cwd: /file}}\n",

@@ -40,12 +40,16 @@ extension Assembly {
       entries: entries)
   }
 
-  /// `run_id`, or else what django-autoinit calls the same.
+  /// `run_id`, or else what django-autoinit calls the same: the deployment's word before that of the project's settings.
   private mutating func runID() -> (String?, Origin) {
-    if let given = text(.root, "run_id") { return (given, origin(.root, "run_id")) }
+    let inherited = lookup("AUTOINIT_RUN_ID") ?? ""
+    let isImported = resolution.values["run_id"]?.origin.isImported ?? false
+    if inherited.isEmpty || !isImported, let given = text(.root, "run_id") {
+      return (given, origin(.root, "run_id"))
+    }
     // A broken run_id is reported already, and must not silently become another release.
     guard resolution.diagnostics.allSatisfy({ $0.key != "run_id" || $0.severity != .error }),
-      let inherited = lookup("AUTOINIT_RUN_ID"), !inherited.isEmpty
+      !inherited.isEmpty
     else { return (nil, .default) }
     let origin = Origin.environment("AUTOINIT_RUN_ID")
     do throws(ValueProblem) {
