@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the Pythons that tests of the Django support run on: Tests/Python/environment.sh
 #
-# A virtual environment with Django 5.2, and one with the newest Django that pip resolves for each interpreter from 3.8
+# A virtual environment with Django 5.2, another one with gunicorn and celery beside it (`services`), and one with the newest Django that pip resolves for each interpreter from 3.8
 # to 3.14 that is found: by its name in PATH, in PYTHONS (a list of programs separated by ':'), or installed beside
 # the python3 of PATH. They lie in .build-tests/python, shared by all runs, and are made once.
 # Prints a line for each environment (name, interpreter, versions) and one for each interpreter that is not there; the
@@ -55,19 +55,19 @@ find_programs() {
   fi
 }
 
-# make NAME PROGRAM REQUIREMENT
+# make NAME PROGRAM REQUIREMENT...
 make() {
-  local place=$folder/$1 log
-  local wanted="$2 $3 $place"
+  local place=$folder/$1 log requirements=("${@:3}")
+  local wanted="$2 ${requirements[*]} $place"
   if [[ ! -f $place/made-for || $(<"$place/made-for") != "$wanted" ]] ||
     ! "$place/bin/python" -c 'import django' 2>/dev/null; then
     rm -rf -- "$place"
     log=$(mktemp)
     if ! { "$2" -m venv "$place" &&
-      "$place/bin/python" -m pip install --disable-pip-version-check --quiet "$3"; } >"$log" 2>&1 </dev/null; then
+      "$place/bin/python" -m pip install --disable-pip-version-check --quiet "${requirements[@]}"; } >"$log" 2>&1 </dev/null; then
       cat -- "$log" >&2
       rm -f -- "$log"
-      echo "environment: pip could not install $3 for $2; its output is above" >&2
+      echo "environment: pip could not install ${requirements[*]} for $2; its output is above" >&2
       return 1
     fi
     rm -f -- "$log"
@@ -101,4 +101,5 @@ for version in 3.8 3.9 3.10 3.11 3.12 3.13 3.14; do
     echo "skipped: Python $version was not found"
   fi
 done
+make services "$first" 'Django~=5.2.0' gunicorn celery | tee -a -- "$new"
 mv -- "$new" "$folder/environments"

@@ -185,6 +185,46 @@ struct DjangoPhaseTests {
     }
   }
 
+  @Test("AI-24: the same with run, where the settings say so: the app does not start")
+  func fatalNodeHookOfRun() throws {
+    try DjangoSite.with { site in
+      let variables = ["PROBE_SECOND_NODE": "raise:sad", "SUPERVISOR_NODE_FATAL_ON_ERROR": "true"]
+      let failed = try Stage.result(site.run(DjangoSite.settings(), variables))
+      #expect(failed.ending == .exited(76), "\(failed.errors)")
+      #expect(failed.errors.contains("ValueError: sad"))
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure") + DjangoSite.whole("node", ["first"])
+          + ["second.node enter"])
+    }
+  }
+
+  @Test("AI-32: with Django's own logging, a node that waits says for whom, at which step, every few seconds")
+  func waitingOutput() throws {
+    try DjangoSite.with { site in
+      let settings = DjangoSite.settings { $0.runID = "release-7" }
+      let launch = try site.command(["init"], settings, ["PROBE_SECOND_INFRASTRUCTURE": "hang"])
+      try Stage.run(launch) { holder in
+        try eventually("the hook is entered") {
+          try holder.pump()
+          return readText(site.node.folder + "/events")?.contains("second.infrastructure enter") == true
+        }
+        try Stage.run(site.command(["init"], settings)) { waiter in
+          try eventually("it has said it three times", within: 30) {
+            try waiter.pump(50)
+            return waiter.errors.text.split(separator: "\n").count { line in
+              line.contains("waiting for ") && line.contains("at step hooks")
+                && line.contains("to finish the infrastructure phase") && line.contains("(pid \(holder.pid))")
+            } >= 3
+          }
+          #expect(waiter.errors.text.contains("release-7"))
+          try waiter.send(SIGTERM)
+          let ending = try waiter.waitForEnd()
+          #expect(ending == .exited(143))
+        }
+      }
+    }
+  }
+
   @Test(
     "AI-11, C1-23: tables on SQLite in each listed database; migrate --check agrees"
   )

@@ -102,6 +102,72 @@ struct DjangoProjectTests {
     }
   }
 
+  private struct Refusal: Sendable {
+    var lines: String
+    var settings: String
+    var reason: String
+    var fix: String
+  }
+
+  private static let server =
+    "DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'app', 'HOST': 'db.invalid'}}"
+
+  @Test(
+    "AI-28: readiness that cannot be where the project or the settings want it is refused at once, with reason and fix",
+    arguments: [
+      Refusal(
+        lines: server, settings: "framework: {name: auto}",
+        reason: "release readiness cannot be in LocMemCache, which no other process sees",
+        fix: "give the project a Redis cache"),
+      Refusal(
+        lines: server + "; CACHES = {'default': {'BACKEND': 'django.core.cache.backends.db.DatabaseCache'}}",
+        settings: "framework: {name: django}",
+        reason: "release readiness cannot be in DatabaseCache, only in Redis",
+        fix: "set coordination.readiness"),
+      Refusal(
+        lines: "", settings: "coordination: {readiness: redis}",
+        reason: "coordination.readiness: \"redis\" is not supported yet by this version", fix: "file"),
+      Refusal(
+        lines: "", settings: "coordination: {readiness: postgres}",
+        reason: "coordination.readiness: \"postgres\" is not supported yet by this version", fix: "file"),
+    ])
+  private func unsuitableCache(_ refusal: Refusal) throws {
+    try DjangoSite.with { site in
+      try site.append(refusal.lines)
+      let variables = [
+        "PROBE_APPS": "autoinit first second", "PYTHONPATH": ProjectPython.root + "/deploy/django",
+      ]
+      let began = monotonicNow()
+      let outcome = try Stage.result(
+        site.run(DjangoSite.settings { $0.more = [refusal.settings] }, variables))
+      #expect(outcome.ending == .exited(78))
+      #expect(outcome.errors.contains(refusal.reason), "\(outcome.errors)")
+      #expect(outcome.errors.contains(refusal.fix), "\(outcome.errors)")
+      #expect(monotonicNow() - began < 10)
+      #expect(site.takeEvents() == [])
+    }
+  }
+
+  @Test(
+    "AI-33: a project on an older Python, without pglock and filelock, works",
+    arguments: ["python-3.8", "python-3.10"].filter { ProjectPython.folders[$0] != nil })
+  func olderPython(name: String) throws {
+    try DjangoSite.with { site in
+      let path = DjangoSite.path(name)
+      for module in ["pglock", "filelock"] {
+        let missing = try Stage.result(site.launch(["python", "-c", "import \(module)"], path))
+        #expect(missing.ending == .exited(1))
+      }
+      let settings = DjangoSite.settings { $0.infrastructure = [] }
+      let variables = path.merging(["PROBE_APPS": "django.contrib.contenttypes first"]) { $1 }
+      let outcome = try Stage.result(site.run(settings, variables))
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(
+        site.takeEvents() == DjangoSite.whole("infrastructure", ["first"])
+          + DjangoSite.whole("node", ["first"]) + ["app"])
+    }
+  }
+
   @Test("settings that hang: a stop meanwhile is 143, and nobody is left")
   func hangingSettings() throws {
     try DjangoSite.with { site in

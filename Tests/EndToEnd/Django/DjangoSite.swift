@@ -6,12 +6,19 @@ enum ProjectPython {
   static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().path
 
-  /// The folder of the one with Django 5.2.
-  static let folder: String? = {
+  /// The folders with the interpreters that Tests/Python/environment.sh has made, by name.
+  static let folders: [String: String] = {
     let list = try? String(contentsOfFile: root + "/.build-tests/python/environments", encoding: .utf8)
-    let line = (list ?? "").split(separator: "\n").first { $0.hasPrefix("django-5.2 ") }
-    return line?.split(separator: " ").dropFirst().first.map { String($0.dropLast("/python".count)) }
+    let pairs = (list ?? "").split(separator: "\n").compactMap { line -> (String, String)? in
+      let words = line.split(separator: " ")
+      guard words.count > 1, words[1].hasSuffix("/python") else { return nil }
+      return (String(words[0]), String(words[1].dropLast("/python".count)))
+    }
+    return Dictionary(pairs, uniquingKeysWith: { first, _ in first })
   }()
+
+  /// The folder of the one with Django 5.2.
+  static let folder = folders["django-5.2"]
 }
 
 extension Trait where Self == ConditionTrait {
@@ -108,6 +115,11 @@ struct DjangoSite {
     let path = node.folder + "/starts"
     defer { unlink(path) }
     return (readText(path) ?? "").split(separator: "\n").count
+  }
+
+  /// PATH with another one of the interpreters first.
+  static func path(_ name: String) -> [String: String] {
+    ["PATH": (ProjectPython.folders[name] ?? "/nowhere") + ":/usr/bin:/bin"]
   }
 
   /// More lines for the project's settings module.
