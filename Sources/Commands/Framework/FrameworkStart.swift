@@ -77,12 +77,12 @@ enum FrameworkStart {
     let (python, outcome) = try source.report()
     switch DjangoDetection.decide(name: first.settings.framework.name.rawValue, outcome: outcome) {
     case .none(let note):
-      if let refusal { throw refusal }
+      let notes = note.map { [Diagnostic(.note, at: nil, key: "framework.name", $0, suggestion: nil)] } ?? []
+      // They may be meant for the preset that there would be.
+      if case .settings(let findings)? = refusal { throw .settings(findings + notes) }
       // Whoever wrote steps knows.
       let hasSteps = !first.settings.infrastructure.steps.isEmpty || !first.settings.node.steps.isEmpty
-      if let note, !hasSteps {
-        first.notes.append(Diagnostic(.note, at: nil, key: "framework.name", note, suggestion: nil))
-      }
+      if !hasSteps { first.notes += notes }
       return first
     case .refuse(let failure):
       throw .settings([Diagnostic(.error, at: nil, key: "framework", "\(failure)", suggestion: nil)])

@@ -343,6 +343,8 @@ struct DjangoPhaseTests {
     try DjangoSite.with { site in
       for (name, part) in [
         ("django", "did you mean collectstatic?"), ("none", "add 'run: [program, argument]'"),
+        // There is no autoinit among the apps.
+        ("auto", "framework.name: django would migrate"),
       ] {
         let settings = DjangoSite.settings {
           $0.node = ["{name: colectstatic, fatal: false}"]
