@@ -177,9 +177,9 @@ extension Lifecycle {
   private mutating func finish() -> [Effect] {
     let result = conclusion
     var effects: [Effect] = [.unschedule(.sweep), .unschedule(.budget), .unschedule(.drain)]
-    // What only the primary may run has ended.
-    effects += feedLeader(.end, at: stop?.deadline ?? MonotonicInstant(nanoseconds: 0))
+    // What only the primary may run has ended. With the lock another may be one: nothing says any more that we are.
     if plan.takesPartInElection { effects.append(.role(.none)) }
+    effects += feedLeader(.end, at: stop?.deadline ?? MonotonicInstant(nanoseconds: 0))
     effects += enter(.stopped)
     return effects + [.exit(result)]
   }

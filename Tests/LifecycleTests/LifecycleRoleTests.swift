@@ -99,7 +99,7 @@ import Testing
     world.signal(.terminate)
     world.runToExit()
     let order = [
-      "TERM beat", "end beat", "TERM web", "end web", "release leader lock", "role none", "stage stopped",
+      "TERM beat", "end beat", "TERM web", "end web", "role none", "release leader lock", "stage stopped",
     ]
     #expect(world.trace.filter(order.contains) == order)
     #expect(world.children.isEmpty && world.problems.isEmpty)
