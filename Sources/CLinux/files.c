@@ -193,10 +193,24 @@ static bool name_locks(void) {
   return named;
 }
 
+// A lock of ours that somebody has removed the file of, most likely with its directory: others may have another lock
+// under its name by now.
+static const struct lock *removed_lock(void) {
+  for (int i = 0; i < lock_count; i++) {
+    struct stat now;
+    if (fstat(locks[i].fd, &now) == 0 && now.st_nlink == 0) return &locks[i];
+  }
+  return NULL;
+}
+
 static bool write_file(uint32_t mode, size_t length) {
   // Nothing begins before its claim is written. So nothing runs that the next holder, should we vanish, would not wait
   // for.
   if (!name_locks()) return answer(CLINUX_FILE_WRITE, errno, CLINUX_FILE_STAGE_WRITE, NULL, 0);
+  const struct lock *removed = removed_lock();
+  if (removed != NULL) {
+    return answer(CLINUX_FILE_WRITE, ESTALE, CLINUX_FILE_STAGE_REMOVED_LOCK, removed->path, strlen(removed->path));
+  }
   char temporary[MAX_PATH + 32];
   snprintf(temporary, sizeof temporary, "%s.%d.tmp", path, (int)getpid());
   // The lock of the phase makes us the only writer of this name; what is there was left by a crash.

@@ -27,6 +27,8 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case tooLarge
     /// Removing it.
     case remove
+    /// Somebody has removed the file of a lock that is held.
+    case removedLock
     /// The helper did not answer in time: a hanging file system.
     case deadline
     /// The helper itself ended, or could not be started.
@@ -73,6 +75,8 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
         + "another directory"
     case .tooLarge: return "\(path) is larger than 1 MiB: it is not one of our files"
     case .remove: return "cannot remove \(path): \(reason)"
+    case .removedLock:
+      return "\(path) was removed while this process held it: another may work at the same time"
     case .deadline: return "no answer from the file system about \(path): it hangs"
     case .helper: return "the helper process for \(path) ended unexpectedly: \(reason)"
     }

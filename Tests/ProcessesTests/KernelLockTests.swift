@@ -102,6 +102,24 @@ extension KernelSuite {
       second.helper.close()
     }
 
+    @Test func `nothing is written under a lock whose file was removed`() throws {
+      let holder = try contender("first")
+      try world.turn("the lock") { holder.left.count == 1 }
+      var answers: [FileFailure?] = []
+      holder.helper.write(path("record"), [1], mode: 0o644) { answers.append($0) }
+      try world.turn("an answer") { answers == [nil] }
+      #expect(unlink(path("lock")) == 0)
+      // Somebody else has the name meanwhile.
+      let second = try contender("second")
+      try world.turn("the lock") { second.left == [""] }
+      holder.helper.write(path("record"), [2], mode: 0o644) { answers.append($0) }
+      try world.turn("an answer") { answers.count == 2 }
+      #expect(answers[1] == FileFailure(stage: .removedLock, code: ESTALE, path: path("lock")))
+      #expect(try contents(of: path("record")) == "\u{1}")
+      holder.helper.close()
+      second.helper.close()
+    }
+
     // MARK: Changes
 
     private func read(_ name: String) throws {
