@@ -353,7 +353,9 @@ static int open_locked(void) {
   }
 }
 
-static bool take_lock(uint32_t settling, size_t length) {
+static void clear_name(const struct lock *lock);
+
+static bool take_lock(uint32_t settling, size_t length, bool must_be_named) {
   if (lock_count == MAX_LOCKS) return answer(CLINUX_FILE_LOCK, ENOLCK, CLINUX_FILE_STAGE_LOCK, NULL, 0);
   // `data` is needed for what the file says now.
   struct lock *lock = &locks[lock_count];
@@ -373,7 +375,13 @@ static bool take_lock(uint32_t settling, size_t length) {
   lock->is_named = false;
   lock_count++;
   // When that fails, those who wait do not learn whom they wait for; it is tried again before anything is written.
-  name_locks();
+  if (!name_locks() && must_be_named) {
+    int error = errno;
+    clear_name(lock);
+    close(lock->fd);
+    lock_count--;
+    return answer(CLINUX_FILE_LOCK, error, CLINUX_FILE_STAGE_WRITE, NULL, 0);
+  }
   return answer(CLINUX_FILE_LOCK, 0, 0, lock->left, lock->left_length);
 }
 
@@ -443,7 +451,8 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
       case CLINUX_FILE_READ: alive = read_file(); break;
       case CLINUX_FILE_WRITE: alive = write_file(request.mode, request.data_length); break;
       case CLINUX_FILE_DIRECTORY: alive = make_directory(request.mode); break;
-      case CLINUX_FILE_LOCK: alive = take_lock(request.mode, request.data_length); break;
+      case CLINUX_FILE_LOCK: alive = take_lock(request.mode, request.data_length, false); break;
+      case CLINUX_FILE_LOCK_NAMED: alive = take_lock(request.mode, request.data_length, true); break;
       case CLINUX_FILE_HOLDERS: {
         long size = clinux_find_holders(path, data, CLINUX_FILE_LIMIT);
         alive = size < 0 ? answer(CLINUX_FILE_HOLDERS, (int)-size, CLINUX_FILE_STAGE_READ, NULL, 0)

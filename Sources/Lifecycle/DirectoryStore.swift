@@ -63,11 +63,12 @@ final class DirectoryStore {
 
   /// Takes a lock; `busy` gets the holder's name, `completion` that of a holder that vanished. See `FileHelper.lock`.
   func lock(
-    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3),
+    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3), mustBeNamed: Bool = false,
     busy: @escaping (String) -> Void, _ completion: @escaping (Result<String, StoreFailure>) -> Void
   ) {
     helper.lock(
-      path, owner: owner, takeoverDelay: takeoverDelay, busy: { busy(String(decoding: $0, as: UTF8.self)) },
+      path, owner: owner, takeoverDelay: takeoverDelay, mustBeNamed: mustBeNamed,
+      busy: { busy(String(decoding: $0, as: UTF8.self)) },
       { [weak self] result in
         guard let self else { return }
         switch result {

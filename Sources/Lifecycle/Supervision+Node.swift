@@ -69,6 +69,7 @@ extension Supervision {
     do throws(StoreFailure) {
       try openNodeStore().lock(
         layout.markerLock, owner: owner, takeoverDelay: lifecycle.plan.nodeRules.takeoverDelay,
+        mustBeNamed: true,
         busy: { [weak self] holder in self?.submit(.node(.lockBusy(holder: holder))) },
         { [weak self] result in
           switch result {

@@ -41,7 +41,7 @@ extension Supervision {
       leaderStore = store
       pastLeaderStores.append(store)
       store.lock(
-        layout.leaderLock, owner: owner,
+        layout.leaderLock, owner: owner, mustBeNamed: true,
         busy: { [weak self] holder in self?.submit(.leader(.lockBusy(holder: holder))) },
         { [weak self] result in
           switch result {

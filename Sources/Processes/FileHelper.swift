@@ -124,12 +124,15 @@ public final class FileHelper {
   ///   - owner: what others will be told while we hold it.
   ///   - takeoverDelay: how long what a holder that vanished has run may take to end. Should we give the lock back, or
   ///     vanish in order, sooner than that, then the next holder still gets that one's name.
+  ///   - mustBeNamed: fail rather than hold a lock whose file has no room for the owner. Without it a lock is for those
+  ///     who write something before they run anything: `write` fails until the file names us.
   public func lock(
-    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3),
+    _ path: String, owner: String, takeoverDelay: Duration = .seconds(3), mustBeNamed: Bool = false,
     busy: @escaping ([UInt8]) -> Void, _ completion: @escaping (Result<[UInt8], FileFailure>) -> Void
   ) {
     let milliseconds = UInt32(clamping: takeoverDelay.wholeNanoseconds / 1_000_000)
-    let request = encode(CLINUX_FILE_LOCK.rawValue, path: path, bytes: Array(owner.utf8), mode: milliseconds)
+    let operation = mustBeNamed ? CLINUX_FILE_LOCK_NAMED : CLINUX_FILE_LOCK
+    let request = encode(operation.rawValue, path: path, bytes: Array(owner.utf8), mode: milliseconds)
     enqueue(Pending(operation: .lock(busy: busy, done: completion), path: path), request)
   }
 

@@ -70,6 +70,29 @@ extension KernelSuite {
       try giveBack(last.helper)
     }
 
+    @Test(arguments: [true, false])
+    func `a lock that must be named is not taken where there is no room for a name`(must: Bool) throws {
+      let helper = try FileHelper(loop: world.loop, table: world.table)
+      var answer: Result<[UInt8], FileFailure>?
+      // Every write to it fails as on a full disk.
+      helper.lock(
+        "/dev/full", owner: "name", takeoverDelay: .zero, mustBeNamed: must, busy: { _ in }, { answer = $0 })
+      try world.turn("an answer") { answer != nil }
+      let other = open("/dev/full", O_RDWR | O_CLOEXEC)
+      defer { close(other) }
+      // A lock that was refused is nobody's.
+      #expect(flock(other, LOCK_EX | LOCK_NB) == (must ? 0 : -1))
+      if must {
+        #expect(throws: FileFailure(stage: .write, code: ENOSPC, path: "/dev/full")) {
+          try #require(answer).get()
+        }
+      } else {
+        #expect(try #require(answer).get().isEmpty)
+      }
+      helper.close()
+      try world.turn("the end of the helper") { world.table.isEmpty }
+    }
+
     @Test(.enabled(if: geteuid() == 0, "needs root"))
     func `nothing is written before the lock file could be given a name`() throws {
       guard mount("none", directory.path, "tmpfs", 0, "size=64k") == 0 else {

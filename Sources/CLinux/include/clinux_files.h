@@ -35,6 +35,9 @@ enum clinux_file_operation {
   CLINUX_FILE_REMOVE = 10,
   /// Removes old files of a directory (see clinux_prune).
   CLINUX_FILE_PRUNE = 11,
+  /// CLINUX_FILE_LOCK, answered as that, but the lock is ours only when the file names us. For one under which something
+  /// runs without a write before it: should we vanish, the next holder learns only from there that it has to wait.
+  CLINUX_FILE_LOCK_NAMED = 12,
 };
 
 #define CLINUX_FILE_LIMIT (1u << 20)
