@@ -54,7 +54,11 @@ let package = Package(
     .library(name: "Settings", targets: ["Settings"]),
     .library(name: "Control", targets: ["Control"]),
     // For the simulator (Tests/Simulation), which is another.
-    .library(name: "Phases", targets: ["Phases", "Coordination", "EventLoop"]),
+    .library(
+      name: "Lifecycle",
+      targets: [
+        "Lifecycle", "Phases", "Coordination", "Control", "Checks", "Processes", "Journal", "EventLoop",
+      ]),
   ] + agentProducts,
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")

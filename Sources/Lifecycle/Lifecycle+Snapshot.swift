@@ -108,13 +108,16 @@ extension Lifecycle {
 
   // MARK: What the performer looks up
 
-  func pid(of id: ProcessID) -> CInt? { processes[id]?.pid }
+  /// The leader of this process, until it is reaped.
+  public func pid(of id: ProcessID) -> CInt? { processes[id]?.pid }
 
   func name(of id: ProcessID) -> String { plan.name(id) }
 
-  func group(of id: ProcessID) -> CInt? { processes[id]?.group }
+  /// The group of this process, until nobody is left in it.
+  public func group(of id: ProcessID) -> CInt? { processes[id]?.group }
 
-  func incarnation(of id: ProcessID) -> Int? { processes[id]?.incarnation }
+  /// Which start of this process is the present one: what is heard of an earlier one is to be dropped.
+  public func incarnation(of id: ProcessID) -> Int? { processes[id]?.incarnation }
 
   func checkMethod(of id: ProcessID) -> CheckDefinition.Method? { plan.process(id)?.check?.method }
 }

@@ -7,7 +7,7 @@ let package = Package(
   name: "simulation",
   dependencies: [.package(name: "supervisor", path: "../..")],
   targets: [
-    .executableTarget(name: "Simulation", dependencies: [.product(name: "Phases", package: "supervisor")])
+    .executableTarget(name: "Simulation", dependencies: [.product(name: "Lifecycle", package: "supervisor")])
   ],
   swiftLanguageModes: [.v6]
 )

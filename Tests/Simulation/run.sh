@@ -10,4 +10,6 @@ root=$(cd "$here/../.." && pwd)
 build=$root/.build-simulation
 
 swift build --package-path "$here" --scratch-path "$build" -c release --product Simulation >&2
+# What is in a dictionary comes in an order that is the same each time: a seed tells it all.
+export SWIFT_DETERMINISTIC_HASHING=1
 exec "$build/release/Simulation" "$@"

@@ -1,53 +1,62 @@
 import Coordination
 import EventLoop
+import Lifecycle
 import Phases
+import Processes
 
 /// A step's command while it runs.
-final class Command {
-  unowned let world: World
-  unowned let life: Life
-  let phase: Life.PhaseName
-  let step: Int
+final class Command: SimulatedProcess {
+  let phase: LockKind
   let kind: StepCommand
   let plan: Scenario.Step
-  private var isOver = false
-  private var isEnding = false
+  /// What it found in its environment from earlier steps.
+  let inputs: [String]
+  private var outputs: [StepOutput] = []
 
-  init(life: Life, phase: Life.PhaseName, step: Int, kind: StepCommand) {
-    self.life = life
-    self.phase = phase
-    self.step = step
+  init(life: Life, id: ProcessID, incarnation: Int, kind: StepCommand, inputs: [StepOutput]) {
     self.kind = kind
-    world = life.world
-    plan = phase == .infrastructure ? life.release.infrastructure[step] : life.release.node[step]
+    self.inputs = inputs.map(\.key)
+    switch id {
+    case .nodeStep(let index):
+      phase = .node
+      plan = life.release.node[index]
+    case .infrastructureStep(let index):
+      phase = .infrastructure
+      plan = life.release.infrastructure[index]
+    case .app, .service, .roleHook: preconditionFailure("no step")
+    }
+    super.init(life: life, id: id, incarnation: incarnation, behaviour: plan.process)
   }
 
   var name: String { plan.step.name }
   /// Where what it does can be seen.
   var scope: String { world.scope(life, phase) }
-  var text: String { "\(kind) of \(name) on \(life.name)" }
+  override var text: String { "\(kind) of \(name) on \(life.name)" }
 
-  func start() {
-    life.commands.append(self)
+  override func start() {
     world.running.append(self)
     world.watch.started(self)
+    super.start()
+  }
+
+  override func work() {
     switch kind {
-    case .main: startMain()
+    case .main: workMain()
     case .check:
       end(after: world.random.duration(.milliseconds(1)...(.milliseconds(200)))) { [self] in
-        world.store.isApplied(scope, name) ? .succeeded() : .failed("exit code 1")
+        .exited(world.store.isApplied(scope, name) ? 0 : 1)
       }
     case .rollback:
       let fails = world.random.chance(10)
       end(after: world.random.duration(plan.duration)) { [self] in
-        if fails { return .failed("exit code 2") }
+        if fails { return .exited(2) }
         world.store.unapply(scope, name)
-        return .succeeded()
+        return .exited(0)
       }
     }
   }
 
-  private func startMain() {
+  private func workMain() {
     let before = world.store.countRun(scope, name)
     let fails: Bool
     switch plan.behaviour {
@@ -60,54 +69,43 @@ final class Command {
       fails = false
     }
     end(after: world.random.duration(plan.duration)) { [self] in
-      if fails { return .failed("exit code 1") }
+      if fails { return .exited(1) }
       world.store.apply(scope, name)
-      return .succeeded(outputs: [StepOutput(key: name, value: "\(before)")])
+      outputs = [StepOutput(key: name, value: "\(before)")]
+      return .exited(0)
     }
   }
 
-  private func end(after delay: Duration, _ result: @escaping () -> CommandResult) {
-    world.after(delay) { [self] in
-      guard !isOver, !isEnding else { return }
-      over(result())
+  override func ended(_ status: ExitStatus) {
+    if status != .exited(0) {
+      if case .signaled = status { world.watch.saw(.timedOut) }
+      // It may have done all that it was to do.
+      if case .signaled = status, kind == .main, world.random.chance(20) { world.store.apply(scope, name) }
     }
+    world.watch.ended(self, isSuccess: status == .exited(0))
   }
 
-  private func over(_ result: CommandResult) {
-    guard !isOver else { return }
-    isOver = true
-    life.commands.removeAll { $0 === self }
+  override func groupEnded() {
     world.running.removeAll { $0 === self }
-    world.watch.ended(self, result)
-    life.deliver(after: world.random.duration(.microseconds(50)...(.milliseconds(2)))) {
-      [life, phase, step] in
-      switch phase {
-      case .infrastructure: life.feed(InfrastructurePhase.Event.commandEnded(step: step, result))
-      case .node: life.feed(NodePhase.Event.commandEnded(step: step, result))
-      }
-    }
+    world.watch.gone(self, phase)
   }
 
-  /// TERM: it ends soon, sometimes well and sometimes only by the KILL that follows.
-  func stop() {
-    world.after(world.random.duration(.milliseconds(1)...(.seconds(2)))) { [self] in
-      endByForce("killed by TERM")
-    }
+  override func tell(_ status: ExitStatus) {
+    guard kind == .main, status == .exited(0) else { return }
+    life.submit(.commandResult(id, .succeeded(outputs: outputs)))
+  }
+}
+
+/// A service that only the primary may run.
+final class PrimaryService: SimulatedProcess {
+  override func start() {
+    world.primaryServices.append(self)
+    world.watch.started(self)
+    super.start()
   }
 
-  func kill(within time: ClosedRange<Duration>) {
-    isEnding = true
-    world.after(world.random.duration(time)) { [self] in endByForce("killed by KILL") }
-  }
-
-  /// The host is gone, and it with it.
-  func vanish() { endByForce("gone with its host") }
-
-  private func endByForce(_ how: String) {
-    guard !isOver else { return }
-    world.watch.saw(.timedOut)
-    // It may have done all that it was to do.
-    if kind == .main, world.random.chance(20) { world.store.apply(scope, name) }
-    over(.failed(how))
+  override func groupEnded() {
+    world.primaryServices.removeAll { $0 === self }
+    world.watch.gone(self, .leader)
   }
 }

@@ -1,5 +1,15 @@
 import EventLoop
 
+/// Whom a file helper works for.
+protocol HelperOwner: AnyObject {
+  var name: String { get }
+  func deliver(at time: MonotonicInstant, _ action: @escaping () -> Void)
+}
+
+extension HelperOwner {
+  var life: Life? { self as? Life }
+}
+
 /// The process that touches files for a node: requests one after the other, each with its answer, and locks that are
 /// its own. What it does when it is closed, hangs, is killed or loses PID 1 is what `Processes.FileHelper` and
 /// `clinux_file_helper_main` do.
@@ -14,8 +24,11 @@ final class FileHelper {
   }
 
   private unowned let world: World
-  unowned let life: Life
+  unowned let owner: any HelperOwner
   let name: String
+  /// What its files are in; it makes that first.
+  let directory: Directory
+  private var hasMadeDirectory = false
   /// The process.
   private(set) var isAlive = true
   /// PID 1's end of the socket is closed; nothing is answered any more.
@@ -29,6 +42,7 @@ final class FileHelper {
   private var left: (name: String, until: MonotonicInstant)?
   /// Names us in a lock file that had no room for it: before the next write, which else fails.
   private var unnamed: (() -> Void)?
+  private var mustName = false
   private var heldAsTold = 0
   private var waitsFor: LockFile?
   private var queue: [Request] = []
@@ -37,19 +51,21 @@ final class FileHelper {
   private var requests = 0
   /// Not answered yet: what PID 1 is told when no answer will come.
   private var pending: [(number: Int, failed: (String) -> Void)] = []
-  /// Whether a command runs that is to be ended before the lock goes.
-  var guardsCommands: () -> Bool = { false }
-  /// Ends them; they are gone a little later.
-  var endCommands: () -> Void = {}
+  /// Whose groups are to be ended before the lock goes.
+  var guarded: [SimulatedProcess] = []
   var onLost: () -> Void = {}
 
   static let patience = Duration.seconds(10)
 
-  init(world: World, life: Life, name: String) {
+  init(world: World, owner: any HelperOwner, name: String, directory: Directory) {
     self.world = world
-    self.life = life
+    self.owner = owner
     self.name = name
+    self.directory = directory
   }
+
+  /// Whether its process is gone.
+  var hasEnded: Bool { !isAlive }
 
   // MARK: Requests
 
@@ -57,7 +73,7 @@ final class FileHelper {
     requests += 1
     let number = requests
     guard !isClosed else {
-      life.deliver(after: .zero) { failed("the helper process has ended") }
+      owner.deliver(at: world.now) { failed("the helper process has ended") }
       return
     }
     pending.append((number, failed))
@@ -66,33 +82,57 @@ final class FileHelper {
   }
 
   private func waitForAnswer(_ number: Int) {
-    life.deliver(after: FileHelper.patience) { [self] in
+    owner.deliver(at: world.now + FileHelper.patience) { [self] in
       guard !isClosed, pending.contains(where: { $0.number == number }) else { return }
-      if guardsCommands() { return waitForAnswer(number) }
-      world.trace("\(life.name): \(name) does not answer")
+      if !guarded.isEmpty { return waitForAnswer(number) }
+      world.trace("\(owner.name): \(name) does not answer")
       world.watch.saw(.hung)
       if heldAsTold == 0, held.isEmpty { isAlive = false }
       failAll("no answer from the file system: it hangs")
     }
   }
 
-  /// Takes a lock without limit: `busy` at most once, then `taken`.
+  /// Takes a lock without limit: `busy` at most once, then `taken`, or `failed`.
   func lock(
-    _ lock: LockFile, owner: String, takeoverDelay: Duration, busy: @escaping (String) -> Void,
+    _ path: String, _ kind: LockKind, owner: String, takeoverDelay: Duration = .seconds(3),
+    mustBeNamed: Bool = false, busy: @escaping (String) -> Void, failed: @escaping (String) -> Void,
     taken: @escaping (String) -> Void
   ) {
     requests += 1
     let number = requests
     pending.append((number, { _ in }))
-    let got = { [self] in
-      let hasRoom = world.hasRoom(for: lock)
+    isBusy = true
+    mustName = mustBeNamed
+    open(path, kind, owner, takeoverDelay, number, busy, failed, taken)
+  }
+
+  private func open(
+    _ path: String, _ kind: LockKind, _ owner: String, _ takeoverDelay: Duration, _ number: Int,
+    _ busy: @escaping (String) -> Void, _ failed: @escaping (String) -> Void,
+    _ taken: @escaping (String) -> Void
+  ) {
+    let got = { [self] (lock: LockFile) in
+      waitsFor = nil
+      // Somebody has removed the file meanwhile: this lock is on nothing that others see.
+      if lock.isUnlinked {
+        lock.passOn()
+        return open(path, kind, owner, takeoverDelay, number, busy, failed, taken)
+      }
+      let hasRoom = directory.hasRoom(at: world.now)
+      if !hasRoom, mustName {
+        lock.passOn()
+        reply { [self] in
+          pending.removeAll { $0.number == number }
+          failed("\(directory.path): No space left on device")
+        }
+        return finishRequest()
+      }
       let leftBy = lock.take(self, owner: owner, hasRoom: hasRoom)
       if !hasRoom { unnamed = { lock.name(owner) } }
-      waitsFor = nil
       held.append(lock)
       if !leftBy.isEmpty { world.watch.saw(.vanished) }
       if !leftBy.isEmpty { left = (leftBy, world.now + takeoverDelay) }
-      world.watch.lockTaken(lock, by: life)
+      world.watch.lockTaken(lock, by: self.owner)
       reply { [self] in
         pending.removeAll { $0.number == number }
         heldAsTold += 1
@@ -102,21 +142,45 @@ final class FileHelper {
     }
     world.after(world.latency()) { [self] in
       guard isAlive, !isOrphan else { return }
-      if lock.isFree { return got() }
+      if let problem = problem(.lock) {
+        reply { [self] in
+          pending.removeAll { $0.number == number }
+          failed(problem)
+        }
+        return finishRequest()
+      }
+      let lock = world.store.lock(path, kind, in: directory)
+      if lock.isFree { return got(lock) }
       let holder = lock.content
       world.watch.saw(.waited)
       reply { busy(holder) }
       waitsFor = lock
-      lock.wait(self, got)
+      lock.wait(self) { got(lock) }
     }
-    isBusy = true
   }
 
-  func unlock(_ lock: LockFile, _ done: @escaping () -> Void) {
+  enum Access {
+    case read
+    case write
+    case lock
+  }
+
+  /// Why this cannot be done in its directory now; one that is missing is made by the first that is asked.
+  func problem(_ access: Access) -> String? {
+    if !hasMadeDirectory {
+      hasMadeDirectory = true
+      directory.make(at: world.now)
+    }
+    if access == .write, held.contains(where: \.isUnlinked) {
+      return "\(directory.path): a lock in it was removed"
+    }
+    return directory.problem(access, at: world.now)
+  }
+
+  func unlock(_ done: @escaping () -> Void) {
     request(failed: { _ in done() }) { [self] in
-      if held.contains(where: { $0 === lock }) {
-        held.removeAll { $0 === lock }
-        world.watch.lockReleased(lock, by: life, why: "unlock")
+      if let lock = held.popLast() {
+        world.watch.lockReleased(lock, by: owner, why: "unlock")
         release(lock)
       }
       return { [self] in
@@ -173,7 +237,7 @@ final class FileHelper {
   /// Answers keep their order.
   private func reply(_ answer: @escaping () -> Void) {
     lastReply = max(lastReply, world.now + world.replyLatency())
-    life.deliver(at: lastReply) { [self] in
+    owner.deliver(at: lastReply) { [self] in
       guard !isClosed else { return }
       answer()
     }
@@ -189,6 +253,12 @@ final class FileHelper {
     if !pending.isEmpty, heldAsTold == 0 { return die() }
     pending = []
     if !isBusy { endInOrder() }
+  }
+
+  /// Closed as one that vanishes: the lock file goes on naming it.
+  func abandon() {
+    if guarded.isEmpty { die() }
+    close()
   }
 
   /// The socket has broken, or PID 1 gave up waiting: everything pending fails.
@@ -215,27 +285,31 @@ final class FileHelper {
   /// Nobody is left to answer: first the groups, then the locks.
   private func endInOrder() {
     guard isAlive else { return }
-    if held.isEmpty || !guardsCommands() { return endNow() }
-    endCommands()
+    let running = guarded.filter(\.groupRuns)
+    if held.isEmpty || running.isEmpty { return endNow() }
+    for process in running { process.kill(within: .milliseconds(1)...(.milliseconds(50))) }
     world.after(.milliseconds(2)) { [self] in endInOrder() }
   }
 
   private func endNow() {
     isAlive = false
     for lock in held {
-      world.watch.lockReleased(lock, by: life, why: "\(name) ended")
+      world.watch.lockReleased(lock, by: owner, why: "\(name) ended")
       release(lock)
     }
     held = []
     guard !isClosedByUs else { return }
-    life.deliver(after: world.replyLatency()) { [self] in onLost() }
+    owner.deliver(at: world.now + world.replyLatency()) { [self] in onLost() }
   }
 
   /// A planted mistake: the locks go, and nobody is told.
   func giveUpLocks() {
     let given = held
     (held, unnamed) = ([], nil)
-    for lock in given { lock.release(saying: "") }
+    for lock in given {
+      world.watch.lockReleased(lock, by: owner, why: "too early, by the planted mistake")
+      lock.release(saying: "")
+    }
   }
 
   /// Killed: nothing is in order.
@@ -245,8 +319,8 @@ final class FileHelper {
     waitsFor?.leave(self)
     waitsFor = nil
     for lock in held {
-      world.after(lease) { [world, life] in
-        world.watch.lockReleased(lock, by: life, why: nil)
+      world.after(lease) { [world, owner] in
+        world.watch.lockReleased(lock, by: owner, why: nil)
         lock.release(saying: nil)
       }
     }
@@ -256,7 +330,8 @@ final class FileHelper {
   /// Killed, and PID 1 hears of it.
   func crash() {
     die()
-    life.deliver(after: world.random.duration(.milliseconds(1)...(.milliseconds(300)))) { [self] in
+    let delay = world.random.duration(.milliseconds(1)...(.milliseconds(300)))
+    owner.deliver(at: world.now + delay) { [self] in
       guard !isClosed else { return }
       failAll("the helper process ended unexpectedly")
     }

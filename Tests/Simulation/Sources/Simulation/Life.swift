@@ -1,5 +1,10 @@
+import Control
+import Coordination
 import EventLoop
+import Journal
+import Lifecycle
 import Phases
+import Processes
 
 /// A node's calendar clock, as the value types read it.
 final class NodeClock: @unchecked Sendable {
@@ -7,20 +12,28 @@ final class NodeClock: @unchecked Sendable {
   var now: UInt64 = 0
 }
 
-/// One life of a node: from the start of its supervisor to its end. Its decisions are the real value types'; this
-/// carries them out in the simulated world.
-final class Life {
+/// One life of a node: from the start of its supervisor to its end. Its decisions are the real value's; this carries
+/// them out in the simulated world, as `Supervision` does in the real one.
+final class Life: HelperOwner {
   enum Condition: Equatable {
     case working
+    /// The app has been started.
     case running
     case exited(String)
     /// Killed in one way or another.
     case dead
   }
 
-  enum PhaseName: Equatable {
+  enum TimerKey: Hashable {
+    case process(ProcessID)
+    case health(ProcessID)
+    case step(ProcessID)
     case infrastructure
+    case heartbeat
     case node
+    case leader
+    case wait(WaitID)
+    case lifecycle(Lifecycle.TimerName)
   }
 
   unowned let world: World
@@ -31,39 +44,50 @@ final class Life {
   let beganAt: MonotonicInstant
   let clock = NodeClock()
   let owner: String
-  /// Does what `init node` does: no infrastructure step of its own.
-  let isNodeOnly: Bool
+  let plan: LifecyclePlan
   private(set) var condition = Condition.working
   private(set) var pausedUntil: MonotonicInstant?
   private var backlog: [() -> Void] = []
 
-  var infrastructure: InfrastructurePhase
-  var nodePhase: NodePhase
-  /// The phase under way.
-  var phase = PhaseName.infrastructure
+  var lifecycle: Lifecycle
+  private var pending: [Lifecycle.Event] = []
+  private var isHandling = false
+  /// Counts the wishes of each timer: only the newest is of account.
+  private var timers: [TimerKey: Int] = [:]
 
   // The infrastructure phase's.
   var store: FileHelper?
   var observer: FileHelper?
   var isWaitingForLock = false
-  var timer = 0
-  var heartbeatTimer = 0
   var isWatching = false
   var seenVersion = 0
   var awaitsChange = false
   // The node phase's.
   var nodeStore: FileHelper?
-  // Both's; the phases follow each other.
-  var stepTimers: [Int: Int] = [:]
-  var commands: [Command] = []
-  var outputs: [String] = []
+  // The election's: the present one, and those whose process has not ended yet.
+  var leaderStore: FileHelper?
+  var pastLeaderStores: [FileHelper] = []
+  /// Which command of a step the next spawn is for.
+  var commandKinds: [ProcessID: StepCommand] = [:]
+  var inputs: [ProcessID: [StepOutput]] = [:]
+  /// Those that are not gone.
+  var processes: [SimulatedProcess] = []
 
   // What the invariants want to know.
-  var wasInterrupted = false
+  /// Since when somebody has wanted it to stop.
+  private(set) var stopAskedAt: MonotonicInstant?
+  private(set) var wasInterrupted = false
+  /// How long it stood still since then.
+  private(set) var pausedInStop = Duration.zero
+  private(set) var saysRole = Snapshot.Role.none
   var stepFailed = false
   var checkFailed = false
-  /// When the lock was lost without PID 1 having said so.
-  var lockLostAt: MonotonicInstant?
+  /// What it read last of the record could not be used.
+  var sawDamage = false
+  /// When a lock was lost without PID 1 having said so.
+  var lostAt: [LockKind: MonotonicInstant] = [:]
+  /// Of those, the ones whose file somebody removed.
+  var unlinkedAt: [LockKind: MonotonicInstant] = [:]
   /// For the mistakes that are planted.
   var sabotage: Sabotage
 
@@ -80,19 +104,8 @@ final class Life {
       release.infrastructure[0].step.hash += "-redefined"
     }
     self.release = release
-    var rules = world.scenario.rules
-    if world.scenario.onlyWaits[node] {
-      rules.onlyWaits = true
-      // Perhaps everybody else has given up for good.
-      rules.timeout = rules.timeout ?? .seconds(120)
-    }
-    infrastructure = InfrastructurePhase(
-      runID: release.runID, steps: release.infrastructure.map(\.step), owner: owner, rules: rules,
-      wallClock: { [clock] in clock.now })
-    isNodeOnly = rules.onlyWaits
-    var nodeRules = world.scenario.nodeRules
-    nodeRules.awaitsRelease = isNodeOnly
-    nodePhase = NodePhase(runID: release.runID, steps: release.node.map(\.step), rules: nodeRules)
+    plan = world.scenario.plan(node: node, release: release, owner: owner)
+    lifecycle = Lifecycle(plan: plan, wallClock: { [clock] in clock.now })
   }
 
   var name: String { owner }
@@ -100,6 +113,16 @@ final class Life {
   /// Whose PID 1 still acts, now or when it is no longer paused.
   var isAlive: Bool { condition == .working || condition == .running }
   var isPaused: Bool { pausedUntil != nil }
+
+  func lifecycleName(_ id: ProcessID) -> String {
+    switch id {
+    case .app: return plan.app.name
+    case .service(let index): return plan.services[index].name
+    case .infrastructureStep(let index): return plan.infrastructure[index].phase.name
+    case .nodeStep(let index): return plan.node[index].phase.name
+    case .roleHook: return "role hook"
+    }
+  }
 
   // MARK: What reaches PID 1
 
@@ -118,6 +141,7 @@ final class Life {
     guard isAlive else { return }
     clock.now = world.wallClock(of: node)
     action()
+    world.watch.turned(self)
   }
 
   func pause(for length: Duration) {
@@ -127,6 +151,7 @@ final class Life {
     world.at(until) { [self] in
       guard isAlive else { return }
       pausedUntil = nil
+      if stopAskedAt != nil { pausedInStop += length }
       world.watch.resumed(self)
       let waiting = backlog
       backlog = []
@@ -134,106 +159,134 @@ final class Life {
     }
   }
 
+  func schedule(_ key: TimerKey, at deadline: MonotonicInstant, _ body: @escaping () -> Void) {
+    let number = timers[key, default: 0] + 1
+    timers[key] = number
+    deliver(at: max(deadline, world.now)) { [self] in
+      guard timers[key] == number else { return }
+      timers[key] = number + 1
+      body()
+    }
+  }
+
+  func unschedule(_ key: TimerKey) { timers[key, default: 0] += 1 }
+
+  /// Tells one wish from the next.
+  func timerNumber(_ key: TimerKey) -> Int { timers[key, default: 0] }
+
   // MARK: Its way
 
-  /// `init node` waits for the release only when its marker does not cover everything.
-  func begin() {
-    turn {
-      if isNodeOnly {
-        phase = .node
-        feed(NodePhase.Event.begin([]))
-      } else {
-        feed(InfrastructurePhase.Event.begin)
+  func begin() { turn { submit(.begin) } }
+
+  /// Events that effects cause at once wait for their turn.
+  func submit(_ event: Lifecycle.Event) {
+    guard isAlive else { return }
+    pending.append(event)
+    guard !isHandling else { return }
+    isHandling = true
+    while isAlive, !pending.isEmpty {
+      let next = pending.removeFirst()
+      world.trace("\(name) < \(next)")
+      for effect in lifecycle.handle(next, at: world.now) {
+        if case .log(_, let text, _) = effect {
+          world.trace("\(name)   \(text)")
+        } else {
+          world.trace("\(name) > \(effect)")
+        }
+        perform(effect)
       }
+    }
+    isHandling = false
+  }
+
+  private func perform(_ effect: Lifecycle.Effect) {
+    switch effect {
+    case .process(let id, let effect): perform(effect, of: id)
+    case .lookAtGroup(let id): lookAtGroup(of: id)
+    case .command(let id, let command, let given):
+      commandKinds[id] = command
+      inputs[id] = given
+    case .health(let id, let effect): perform(effect, of: id)
+    case .infrastructure(let effect): perform(effect)
+    case .node(let effect): perform(effect)
+    case .wait(let id): wait(id)
+    case .cancelWait(let id): unschedule(.wait(id))
+    case .leader(let effect): perform(effect)
+    case .role(let role):
+      saysRole = role
+      if role == .primary { world.watch.saw(.primary) }
+    case .sweep(let signals): sweep(signals)
+    case .findStrays(let id): findStrays(of: id)
+    case .checkStrays(let id, let pids): submit(.straysFound(id, present(pids)))
+    case .signalStrays(_, let pids, let signals): signalStrays(pids, signals)
+    case .forward(let signal): processes.first { $0.pid == lifecycle.pid(of: .app) }?.signalLeader(signal)
+    case .schedule(let name, let deadline):
+      schedule(.lifecycle(name), at: deadline) { [self] in submit(.timer(name)) }
+    case .unschedule(let name): unschedule(.lifecycle(name))
+    case .log(_, let text, let fields): said(text, fields)
+    case .stage(let stage):
+      if stage == .draining { stopBegins() }
+    case .exit(let ending): exit(ending)
     }
   }
 
-  func feed(_ event: InfrastructurePhase.Event) {
-    guard isAlive, phase == .infrastructure else { return }
-    let event = sabotage.changed(event)
-    world.trace("\(name) < \(event)")
-    for effect in infrastructure.handle(event, at: world.now) {
-      if case .note(let text) = effect {
-        world.trace("\(name)   \(text)")
-      } else {
-        world.trace("\(name) > \(effect)")
-      }
-      perform(effect)
+  private func said(_ text: String, _ fields: EventFields) {
+    if fields.event == "step_failed" { stepFailed = true }
+    // Also a check that did not end in time, or not with all that it had started.
+    if fields.phase == "infrastructure", text.contains(" is recorded done, but "),
+      let step = text.split(separator: " ").dropFirst().first
+    {
+      world.watch.distrusted(String(step), by: self)
     }
+    guard fields.event == "phase_done", fields.phase == "infrastructure" else { return }
+    let moment = Moment(wall: WallTime(nanoseconds: clock.now), monotonic: world.now)
+    var snapshot = Snapshot(
+      takenAt: moment, version: "", pid: 1, nodeName: name, stage: lifecycle.stage, startedAt: moment)
+    lifecycle.fill(&snapshot, at: moment)
+    world.watch.ready(self, ran: snapshot.phases.first?.state == .done)
   }
 
-  func feed(_ event: NodePhase.Event) {
-    guard isAlive, phase == .node else { return }
-    world.trace("\(name) < \(event)")
-    for effect in nodePhase.handle(event, at: world.now) {
-      if case .note(let text) = effect {
-        world.trace("\(name)   \(text)")
-      } else {
-        world.trace("\(name) > \(effect)")
-      }
-      perform(effect)
-    }
-  }
-
-  func infrastructureFinished(_ outcome: InfrastructurePhase.Outcome) {
-    closeInfrastructureStores()
-    guard case .ready(let ran, let outputs) = outcome else { return exit("\(outcome)") }
-    world.watch.ready(self, ran: ran, outputs: outputs)
-    if wasInterrupted { return exit("interrupted") }
-    phase = .node
-    lockLostAt = nil
-    feed(isNodeOnly ? .released(outputs) : .begin(outputs))
-  }
-
-  func nodeFinished(_ outcome: NodePhase.Outcome) {
-    closeStores()
-    guard case .done = outcome else { return exit("\(outcome)") }
-    if wasInterrupted { return exit("interrupted") }
+  /// The app is about to be spawned.
+  func appBegins() {
+    guard condition == .working else { return }
     condition = .running
-    world.trace("\(name) app started")
     world.watch.appStarted(self)
     world.settled(self)
   }
 
-  private func closeInfrastructureStores() {
-    store?.close()
-    store = nil
-    observer?.close()
-    observer = nil
-    timer += 1
-    heartbeatTimer += 1
-  }
-
-  private func closeStores() {
-    closeInfrastructureStores()
-    nodeStore?.close()
-    nodeStore = nil
-  }
-
-  private func exit(_ reason: String) {
-    closeStores()
-    condition = .exited(reason)
-    world.trace("\(name) exits: \(reason)")
-    world.watch.exited(self, reason)
+  private func exit(_ ending: Lifecycle.Ending) {
+    for helper in helpers { helper.close() }
+    (store, observer, nodeStore, leaderStore) = (nil, nil, nil, nil)
+    let wasRunning = condition == .running
+    condition = .exited(ending.reason)
+    world.trace("\(name) exits: \(ending.reason) (\(ending.code)) \(ending.text)")
+    world.watch.exited(self, ending, afterApp: wasRunning)
+    // Its end is the end of what it may have left behind.
+    for process in processes { process.vanish() }
+    processes = []
     world.settled(self)
   }
 
-  /// A stop is requested.
-  func interrupt() {
+  // MARK: Requests from outside
+
+  /// A stop is requested, and perhaps again.
+  func interrupt(_ signal: Signal = .terminate) {
     deliver(after: .zero) { [self] in
       wasInterrupted = true
-      if condition == .running { return exit("stopped") }
-      if phase == .infrastructure {
-        feed(InfrastructurePhase.Event.interrupt)
-      } else {
-        feed(NodePhase.Event.interrupt)
-      }
+      submit(.signals([ReceivedSignal(signal: signal, isFromKernel: false, sender: 1)]))
     }
   }
 
-  /// The world is over.
-  func forgetAll() {
-    (store, observer, nodeStore, backlog, commands) = (nil, nil, nil, [], [])
+  /// Over the control socket.
+  func ask(_ request: ControlRequest) {
+    deliver(after: .zero) { [self] in submit(.control(request)) }
+  }
+
+  private func stopBegins() {
+    guard stopAskedAt == nil else { return }
+    stopAskedAt = world.now
+    pausedInStop = .zero
+    world.watch.stopBegan(self)
   }
 
   // MARK: Its violent ends
@@ -242,18 +295,21 @@ final class Life {
     condition = .dead
     backlog = []
     pausedUntil = nil
+    saysRole = .none
     world.trace("\(name) \(how)")
   }
 
-  private var helpers: [FileHelper] { [store, observer, nodeStore].compactMap { $0 } }
+  private var helpers: [FileHelper] { [store, observer, nodeStore, leaderStore].compactMap { $0 } }
 
-  /// PID 1 alone: its helper ends the commands before it gives up the lock; others have nobody left.
+  /// PID 1 alone: its helpers end what they guard before they give up the locks; others have nobody left.
   func killFirst() {
     guard isAlive else { return }
     vanish("PID 1 killed")
-    let mayHold = helpers.contains { !$0.held.isEmpty }
+    let guarded = helpers.filter { !$0.held.isEmpty }.flatMap(\.guarded)
     for helper in helpers { helper.loseFirst() }
-    if !mayHold { for command in commands { command.kill(within: .milliseconds(1)...(.milliseconds(20))) } }
+    for process in processes where !guarded.contains(where: { $0 === process }) {
+      process.kill(within: .milliseconds(1)...(.milliseconds(20)), withStrays: true)
+    }
     world.ended(self)
   }
 
@@ -261,26 +317,38 @@ final class Life {
   func killContainer() {
     guard isAlive else { return }
     vanish("container killed")
-    for helper in helpers { helper.die() }
-    for command in commands { command.kill(within: .milliseconds(1)...(.milliseconds(900))) }
+    for helper in helpers + pastLeaderStores { helper.die() }
+    for process in processes {
+      process.kill(within: .milliseconds(1)...(.milliseconds(900)), withStrays: true)
+    }
     world.ended(self)
   }
 
   func killHost() {
     guard isAlive else { return }
     vanish("host lost")
-    for command in commands { command.vanish() }
-    for helper in helpers { helper.die(lease: world.scenario.store.lease) }
+    for process in processes { process.vanish() }
+    for helper in helpers + pastLeaderStores { helper.die(lease: world.scenario.store.lease) }
     world.ended(self)
   }
 
   func killHelper() {
-    guard isAlive, let helper = helpers.filter(\.isAlive).randomElement(using: &world.random) else { return }
-    if !helper.held.isEmpty {
-      lockLostAt = world.now
-      if !commands.isEmpty { world.watch.saw(.lockLost) }
+    guard isAlive, let helper = helpers.filter({ !$0.hasEnded }).randomElement(using: &world.random) else {
+      return
+    }
+    for lock in helper.held {
+      lostAt[lock.kind] = world.now
+      if helper.guarded.contains(where: \.groupRuns) {
+        world.watch.saw(lock.kind == .leader ? .leaderLost : .lockLost)
+      }
     }
     world.trace("\(name) \(helper.name) killed")
     helper.crash()
+  }
+
+  /// The world is over.
+  func forgetAll() {
+    (store, observer, nodeStore, leaderStore, pastLeaderStores) = (nil, nil, nil, nil, [])
+    (backlog, processes, pending) = ([], [], [])
   }
 }

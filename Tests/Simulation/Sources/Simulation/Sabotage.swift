@@ -13,6 +13,18 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case forgottenHolder = "forgotten-holder"
   /// The lock of one who vanished is taken as if it had been given back.
   case noTakeover = "no-takeover-delay"
+  /// The leader lock is released while the service that it protects is still being stopped.
+  case earlyLeaderRelease = "early-leader-release"
+  /// The same mistake as `noTakeover`, with the leader lock.
+  case noLeaderTakeover = "no-leader-takeover-delay"
+  /// Who loses the leader lock does not hear of it.
+  case keptRole = "kept-role"
+  /// A process counts as gone with the leader of its group.
+  case forgottenWorkers = "forgotten-workers"
+  /// Nobody looks for what has left its group.
+  case forgottenStrays = "forgotten-strays"
+  /// A record that cannot be read is taken for none.
+  case damagedRecord = "damaged-record"
 }
 
 /// How a planted bug shows in one life: between the values and those who carry out their effects, so that the values
@@ -29,6 +41,12 @@ struct Sabotage {
   var answersBeforeDurable: Bool { bug == .earlyStart }
   var releasesEarly: Bool { bug == .earlyRelease }
   var skipsTakeover: Bool { bug == .noTakeover }
+  var releasesLeaderEarly: Bool { bug == .earlyLeaderRelease }
+  var skipsLeaderTakeover: Bool { bug == .noLeaderTakeover }
+  var keepsRole: Bool { bug == .keptRole }
+  var forgetsWorkers: Bool { bug == .forgottenWorkers }
+  var forgetsStrays: Bool { bug == .forgottenStrays }
+  var ignoresDamage: Bool { bug == .damagedRecord }
 
   /// The event as the value gets to see it.
   mutating func changed(_ event: InfrastructurePhase.Event) -> InfrastructurePhase.Event {

@@ -1,12 +1,14 @@
 import EventLoop
+import Lifecycle
 import Phases
+import Processes
 
 /// What one seed simulates: the fleet, its releases, how bad its store is, and what goes wrong when. All of it follows
 /// from the seed; what is decided later comes from a generator that the seed starts too.
 struct Scenario {
   /// One step and how the simulated commands of it behave.
   struct Step {
-    enum Behaviour: Equatable {
+    enum Outcome: Equatable {
       case succeeds
       case fails
       /// So many times over all nodes, then never again.
@@ -18,8 +20,17 @@ struct Scenario {
     }
 
     var step: PhaseStep
-    var behaviour = Behaviour.succeeds
+    var behaviour = Outcome.succeeds
     var duration: ClosedRange<Duration>
+    var process = Behaviour(
+      obeysWithin: .milliseconds(1)...(.seconds(2)), stopStatus: .signaled(.terminate))
+    var stop = StopPolicy(timeout: .seconds(5))
+  }
+
+  /// The app or a service.
+  struct Service {
+    var process: LifecyclePlan.Process
+    var behaviour = Behaviour()
   }
 
   /// What is deployed under one run ID.
@@ -52,6 +63,21 @@ struct Scenario {
     case readError(Duration)
     /// Somebody undoes by hand what this step did.
     case damage(release: Int, step: Int)
+    /// Somebody restarts, stops or starts a service, or the app.
+    case control(service: Int?)
+    /// `supervisor ready set`, or `ready clear`.
+    case ready(release: Int, isSet: Bool)
+    /// The record, or the marker, is cut short, overwritten, or one of a version to come.
+    case spoilRecord(release: Int)
+    case spoilMarker(release: Int)
+    /// Somebody removes a record that is damaged.
+    case removeRecord(release: Int)
+    /// The marker directory is full, read-only, or gone with all that is in it.
+    case markerFull(Duration)
+    case markerReadOnly(Duration)
+    case markerVanishes
+    /// The state directory is gone with all that is in it.
+    case stateVanishes
   }
 
   struct Store {
@@ -86,8 +112,20 @@ struct Scenario {
   var rules = InfrastructureRules()
   var nodeRules = NodePhase.Rules()
   var store = Store()
-  /// Some strike whoever has the infrastructure lock at that moment, and their node only when nobody has.
-  var faults: [(at: Duration, node: Int, isForHolder: Bool, fault: Fault)] = []
+  /// Some strike whoever has this lock at that moment, and their node only when nobody has.
+  var faults: [(at: Duration, node: Int, target: LockKind?, fault: Fault)] = []
+  var app = Service(process: LifecyclePlan.Process(name: "app", restart: RestartPolicy(mode: .never)))
+  var services: [Service] = []
+  var hook = Behaviour(runs: .milliseconds(1)...(.milliseconds(200)), exitCode: 0)
+  var hasRoleHook = false
+  /// How much of the life each node is to have.
+  var scopes: [LifecyclePlan.Scope] = []
+  var waitsAtStart = false
+  var waitsFail = 0
+  var stopTimeout: Duration = .milliseconds(9500)
+  var drainDelay: Duration = .zero
+  /// From when all is well to when everybody is stopped, at most.
+  var quietTime: Duration = .seconds(1)
   /// How often a node that exited with a failure is started again.
   var restartsAfterFailure = 0
   var limit: Duration = .seconds(0)
@@ -135,6 +173,12 @@ extension Scenario {
     nodeRules.timeout = random.pick([nil, .seconds(300), .seconds(20)])
     restartsAfterFailure = random.pick([0, 0, 1, 3])
     chooseStore(&random)
+    chooseProcesses(&random)
+    for node in 0..<nodes {
+      let isShort = random.chance(4)
+      scopes.append(
+        onlyWaits[node] ? .node : isShort ? random.pick([.phases, .infrastructure]) : .life)
+    }
     if random.chance(85) { chooseFaults(&random) }
     limit = bound
   }
@@ -154,7 +198,18 @@ extension Scenario {
     var last = Duration.zero
     for _ in 0..<random.pick([1, 2, 3, 5, 8]) {
       let fault: Fault
-      switch random.number(0...25) {
+      switch random.number(0...39) {
+      case 26...27: fault = .control(service: services.indices.randomElement(using: &random))
+      case 28...29:
+        fault = .ready(release: random.number(0...releases.count - 1), isSet: random.chance(50))
+      case 30...31: fault = .spoilRecord(release: random.number(0...releases.count - 1))
+      case 32: fault = .removeRecord(release: random.number(0...releases.count - 1))
+      case 33: fault = .spoilMarker(release: random.number(0...releases.count - 1))
+      case 34: fault = .markerFull(random.duration(.milliseconds(100)...(.seconds(25))))
+      case 35: fault = .markerReadOnly(random.duration(.milliseconds(100)...(.seconds(25))))
+      case 36: fault = .markerVanishes
+      case 37: fault = .stateVanishes
+      case 38...39: fault = .stop(thenRelease: random.number(0...releases.count - 1))
       case 0...3: fault = .killFirst
       case 4...7: fault = .killHelper
       case 8...10: fault = .killContainer
@@ -174,7 +229,8 @@ extension Scenario {
       let at =
         random.chance(40) ? last + random.duration(.zero...(.seconds(4))) : random.duration(.zero...window)
       last = at
-      faults.append((at, random.number(0...nodes - 1), random.chance(40), fault))
+      let target: LockKind? = random.chance(40) ? (random.chance(70) ? .infrastructure : .leader) : nil
+      faults.append((at, random.number(0...nodes - 1), target, fault))
     }
   }
 
@@ -202,52 +258,18 @@ extension Scenario {
         step.rollsBackWhenFailed = random.chance(40)
       }
       step.rechecksOnStart = step.hasCheck && random.chance(40)
-      var behaviour = Step.Behaviour.succeeds
+      var behaviour = Step.Outcome.succeeds
       if failing, random.chance(40) {
         behaviour = random.pick([.fails, .failsAtFirst(random.number(1...3)), .failsSometimes(30)])
       } else if step.timeout != nil, random.chance(15) {
         behaviour = .hangsAtFirst(random.number(1...2))
       }
       let low: Duration = random.pick([.milliseconds(1), .milliseconds(10)])
-      return Step(step: step, behaviour: behaviour, duration: low...(low + random.duration(.zero...longest)))
-    }
-  }
-
-  /// Long after it started: everybody must have come to an end by then. One life's whole work, as slow as it may be,
-  /// by as many lives as there can be, after the last fault and the longest pause after a failure.
-  private var bound: Duration {
-    let steps = releases.flatMap { $0.infrastructure + $0.node }
-    var work = steps.reduce(Duration.seconds(5)) { sum, plan in
-      let one = min(plan.step.timeout ?? .seconds(10), .seconds(10)) + .seconds(3)
-      let runs = plan.step.retries + 2
-      return sum + (one + one) * runs + plan.step.retryDelay * plan.step.retries + .seconds(3)
-    }
-    // Each write and read at its slowest.
-    let operations = steps.count * 4 + 12
-    if store.slowPercent > 0 { work += store.slow.upperBound * operations / (100 / store.slowPercent) }
-    if store.hangsPerMille > 0 { work += .seconds(60) }
-    let lives = nodes * (1 + restartsAfterFailure) + faults.count * (nodes + 1)
-    let pauses = faults.reduce(Duration.zero) { sum, item in
-      switch item.fault {
-      case .pause(let length), .killHelperOfPaused(let length), .diskFull(let length), .readError(let length):
-        sum + length
-      default: sum
-      }
-    }
-    return .seconds(60 + 8 * 4 + 40 + 310 + 60) + pauses + store.lease * faults.count
-      + (work + rules.takeoverDelay + nodeRules.takeoverDelay) * lives
-  }
-
-  /// Nothing goes wrong, so everybody must start.
-  var isHealthy: Bool {
-    guard faults.isEmpty, store.hangsPerMille == 0, store.slowPercent == 0 else { return false }
-    guard rules.maximumWait == nil, rules.timeout.map({ $0 >= .seconds(60) }) ?? true else { return false }
-    guard nodeRules.timeout.map({ $0 >= .seconds(60) }) ?? true, !redefines.contains(true) else {
-      return false
-    }
-    if zip(onlyWaits, releaseOf).contains(where: { $0.0 }) { return false }
-    return releases.flatMap { $0.infrastructure + $0.node }.allSatisfy { plan in
-      plan.behaviour == .succeeds && plan.step.timeout.map { plan.duration.upperBound < $0 } ?? true
+      var plan = Step(
+        step: step, behaviour: behaviour, duration: low...(low + random.duration(.zero...longest)))
+      if random.chance(10) { plan.process.obeysWithin = nil }
+      Scenario.chooseCompany(&plan.process, &random)
+      return plan
     }
   }
 

@@ -67,9 +67,11 @@ struct Simulation {
     if let failing = tally.violations.min(by: { $0.seed < $1.seed }) {
       let arguments = "--seed \(failing.seed) --trace"
       _ = replay(failing.seed, nil, isTracing: true)
-      print(
-        "\(tally.violations.count) of \(seeds.count) seeds failed: \(tally.violations.prefix(20).map(\.seed))"
-      )
+      print("\(tally.violations.count) of \(seeds.count) seeds failed:")
+      let kinds = Dictionary(grouping: tally.violations) { String($0.text.prefix { $0 != ":" }) }
+      for (kind, found) in kinds.sorted(by: { $0.key < $1.key }) {
+        print("  \(kind): \(found.count), seeds \(found.prefix(5).map(\.seed)), \(found[0].text)")
+      }
       print("again: Tests/Simulation/run.sh \(arguments)")
       return false
     }

@@ -21,18 +21,79 @@ final class StoredFile {
     version += 1
     decoded = nil
   }
+
+  func remove() {
+    guard bytes != nil else { return }
+    bytes = nil
+    version += 1
+    decoded = nil
+  }
+}
+
+/// What a lock protects.
+enum LockKind: Int {
+  case infrastructure
+  case node
+  case leader
+}
+
+/// A directory that nodes share, all of them or those of one host, with what can be wrong with it.
+final class Directory {
+  let path: String
+  private(set) var isMissing = false
+  /// When somebody removed it last.
+  private(set) var vanishedAt: MonotonicInstant?
+  var fullUntil = MonotonicInstant(nanoseconds: 0)
+  var readOnlyUntil = MonotonicInstant(nanoseconds: 0)
+  var readErrorUntil = MonotonicInstant(nanoseconds: 0)
+
+  init(path: String) {
+    self.path = path
+  }
+
+  func hasRoom(at now: MonotonicInstant) -> Bool { now >= fullUntil }
+
+  /// Makes it, if it is missing and can be made.
+  func make(at now: MonotonicInstant) {
+    if now >= readOnlyUntil, now >= fullUntil { isMissing = false }
+  }
+
+  var hasVanished: Bool { vanishedAt != nil }
+
+  func vanish(at now: MonotonicInstant) {
+    isMissing = true
+    vanishedAt = now
+  }
+
+  func problem(_ access: FileHelper.Access, at now: MonotonicInstant) -> String? {
+    switch access {
+    case .read:
+      if now < readErrorUntil { return "\(path): Input/output error" }
+      // A file that is missing is none, but a directory that cannot be made is a failure.
+      return isMissing && now < readOnlyUntil ? "\(path): Read-only file system" : nil
+    case .write, .lock:
+      if isMissing { return "\(path): No such file or directory" }
+      if now < readOnlyUntil { return "\(path): Read-only file system" }
+      if access == .write, now < fullUntil { return "\(path): No space left on device" }
+      return nil
+    }
+  }
 }
 
 /// A lock file: flock, those who wait for it, and what its holder wrote into it.
 final class LockFile {
   let path: String
+  let kind: LockKind
+  /// Its directory has vanished: it protects its holder from nobody any more.
+  var isUnlinked = false
   private(set) var holder: FileHelper?
   /// The name of the holder; what is left of it after its end tells that it did not give the lock back.
   private(set) var content = ""
   private var waiters: [(helper: FileHelper, taken: () -> Void)] = []
 
-  init(path: String) {
+  init(path: String, kind: LockKind) {
     self.path = path
+    self.kind = kind
   }
 
   var isFree: Bool { holder == nil }
@@ -60,6 +121,12 @@ final class LockFile {
   func release(saying text: String?) {
     holder = nil
     if let text { content = text }
+    passOn()
+  }
+
+  /// To the first of those who wait.
+  func passOn() {
+    guard holder == nil else { return }
     guard !waiters.isEmpty else { return }
     waiters.removeFirst().taken()
   }
@@ -72,9 +139,28 @@ final class Store {
   /// What main commands have done and rollbacks undone, by scope (a run ID, or a host and a run ID) and step.
   private var applied: Set<String> = []
   private var mainRuns: [String: Int] = [:]
-  /// Until then writes, or reads, fail.
-  var diskFullUntil = MonotonicInstant(nanoseconds: 0)
-  var readErrorUntil = MonotonicInstant(nanoseconds: 0)
+  private var directories: [String: Directory] = [:]
+  /// Those that are on no directory any more, but may be held.
+  private var unlinkedLocks: [LockFile] = []
+
+  func directory(_ path: String) -> Directory {
+    if let directory = directories[path] { return directory }
+    let directory = Directory(path: path)
+    directories[path] = directory
+    return directory
+  }
+
+  /// Somebody removes a directory with all that is in it.
+  func vanish(_ directory: Directory, at now: MonotonicInstant) {
+    directory.vanish(at: now)
+    for path in files.keys.sorted() where path.hasPrefix(directory.path + "/") { files[path]?.remove() }
+    for path in locks.keys.sorted() where path.hasPrefix(directory.path + "/") {
+      guard let lock = locks.removeValue(forKey: path) else { continue }
+      lock.isUnlinked = true
+      lock.holder?.owner.life?.unlinkedAt[lock.kind] = now
+      unlinkedLocks.append(lock)
+    }
+  }
 
   func file(_ path: String) -> StoredFile {
     if let file = files[path] { return file }
@@ -83,15 +169,16 @@ final class Store {
     return file
   }
 
-  func lock(_ path: String) -> LockFile {
+  func lock(_ name: String, _ kind: LockKind, in directory: Directory) -> LockFile {
+    let path = "\(directory.path)/\(name)"
     if let lock = locks[path] { return lock }
-    let lock = LockFile(path: path)
+    let lock = LockFile(path: path, kind: kind)
     locks[path] = lock
     return lock
   }
 
   /// In a stable order.
-  var allLocks: [LockFile] { locks.values.sorted { $0.path < $1.path } }
+  var allLocks: [LockFile] { locks.values.sorted { $0.path < $1.path } + unlinkedLocks }
 
   func isApplied(_ scope: String, _ step: String) -> Bool { applied.contains(scope + "/" + step) }
 

@@ -1,6 +1,8 @@
 import Coordination
 import EventLoop
+import Lifecycle
 import Phases
+import Processes
 
 /// What a run of many seeds must have seen at least once.
 enum Sight: String, CaseIterable, Sendable {
@@ -19,16 +21,34 @@ enum Sight: String, CaseIterable, Sendable {
   case excused = "overlaps with a node that stood still"
   case writeFailed = "failed writes"
   case hung = "hanging answers"
+  case primary = "primaries"
+  case primaryService = "starts of what only the primary may run"
+  case leaderLost = "leader locks lost under a service"
+  case restarted = "processes started again"
+  case swept = "sweeps that found somebody"
+  case strays = "searches that found strays"
+  case stoppedInTime = "stops that kept to their time"
+  case overdue = "stops that took longer than their budget"
+  case damaged = "records that could not be read"
+  case declared = "releases declared ready by hand"
+  case cleared = "releases cleared by hand"
+  case handGaveUp = "hands that waited in vain"
+  case markerFailed = "markers that could not be written"
+  case unlinkedLeader = "primaries beside one whose directory had vanished"
+  case endedUnlinked = "steps ended since their lock was removed"
+  case unlinked = "steps under a lock whose directory had vanished"
 }
 
 /// The invariants. It sees what really happens, not what the values believe.
 final class Watch {
-  private unowned let world: World
+  unowned let world: World
   /// What the records have said, for each run ID.
   private var history: [String: [(time: MonotonicInstant, record: ReleaseRecord)]] = [:]
   /// Steps that are durable as done and must not run again: the hash of their definition.
   private var done: [String: [String: String]] = [:]
-  private var resumedAt: [ObjectIdentifier: MonotonicInstant] = [:]
+  /// Run IDs that were declared ready by hand.
+  private var declared: Set<String> = []
+  private(set) var resumedAt: [ObjectIdentifier: MonotonicInstant] = [:]
   /// How often what happened: a simulation in which nothing happens proves nothing.
   private(set) var seen: [Sight: Int] = [:]
 
@@ -37,17 +57,33 @@ final class Watch {
   /// from the moment it goes on.
   static let killTime = Duration.seconds(1)
 
+  /// How long it may go on when somebody has removed the lock's file: the next heartbeat is not written, and what runs is
+  /// stopped when that stays so.
+  static let unlinkedTime = Duration.seconds(5 + 10 + 1 + 5 + 1)
+
   init(_ world: World) {
     self.world = world
   }
 
   func resumed(_ life: Life) { resumedAt[ObjectIdentifier(life)] = world.now }
 
-  private func isExcused(_ life: Life) -> Bool {
-    guard life.lockLostAt != nil else { return false }
+  func isExcused(_ life: Life, _ kind: LockKind) -> Bool {
+    guard life.lostAt[kind] != nil else { return false }
     if life.isPaused { return true }
     return resumedAt[ObjectIdentifier(life)].map { world.now - $0 <= Watch.killTime } ?? false
   }
+
+  /// Somebody has removed the lock file while it protected this one.
+  ///
+  /// Then nothing keeps others out, nor tells them of it.
+  func isForgotten(_ process: SimulatedProcess) -> Bool {
+    guard let lock = process.lock else { return false }
+    let directory = lock == .node ? world.markerDirectory(process.life.host) : world.stateDirectory
+    return directory.vanishedAt.map { $0 >= process.startedAt } ?? false || holdsUnlinked(process.life, lock)
+  }
+
+  /// Somebody has removed the lock file while it was held.
+  func holdsUnlinked(_ life: Life, _ kind: LockKind) -> Bool { life.unlinkedAt[kind] != nil }
 
   // MARK: Commands
 
@@ -59,8 +95,12 @@ final class Watch {
     where other.life !== life && other.kind != .check && other.phase == command.phase {
       // One lock for all run IDs of the infrastructure phase; one for each and each marker directory of the node phase.
       guard command.phase == .infrastructure || other.scope == command.scope else { continue }
-      if isExcused(other.life) || isExcused(life) {
+      if isExcused(other.life, other.phase) || isExcused(life, command.phase) {
         saw(.excused)
+        continue
+      }
+      if isForgotten(other) || holdsUnlinked(life, command.phase) {
+        saw(.unlinked)
         continue
       }
       world.violated("no two at once", "\(command.text) starts while \(other.text) runs")
@@ -68,17 +108,23 @@ final class Watch {
     switch command.phase {
     case .infrastructure: startedInfrastructure(command)
     case .node: startedNode(command)
+    case .leader: break
     }
   }
 
   private func startedInfrastructure(_ command: Command) {
     let life = command.life
     let runID = life.release.runID.value
-    guard life.lockLostAt == nil else { return }
-    guard world.infrastructureLock.holder?.life === life else {
+    guard life.lostAt[.infrastructure] == nil else { return }
+    guard world.infrastructureLock.holder?.owner.life === life || holdsUnlinked(life, .infrastructure) else {
       return world.violated("only under the lock", "\(command.text) starts without it")
     }
-    let (record, _) = world.decode(world.recordFile(life.release), life.release)
+    let (record, damage) = world.decode(world.recordFile(life.release), life.release)
+    if life.sawDamage {
+      world.violated("damage stops", "\(command.text) starts though the record could not be read")
+    }
+    // Somebody else's doing, after the claim was written, and others may work under a lock of the same name.
+    if damage != nil || world.stateDirectory.hasVanished { return }
     guard let record, record.claim?.owner == life.owner else {
       return world.violated(
         "claimed before begun", "\(command.text) starts under the claim \(claimText(record))")
@@ -102,7 +148,8 @@ final class Watch {
       if !record.isDone(need, hash: hash) {
         world.violated("needs first", "\(command.text) starts though \(need) is not durable as done")
       }
-      if !life.outputs.contains(need) {
+      // Who only declares a step done gives nothing.
+      if !command.inputs.contains(need), !declared.contains(runID) {
         world.violated("outputs of needs", "\(command.text) does not get what \(need) gave")
       }
     }
@@ -114,44 +161,63 @@ final class Watch {
   }
 
   private func startedNode(_ command: Command) {
-    guard command.kind == .main else { return }
+    guard command.kind == .main, !world.isTampered(world.markerFile(command.life)) else { return }
     for need in command.plan.step.needs where !world.store.isApplied(command.scope, need) {
       world.violated("needs first", "\(command.text) starts though \(need) is not done")
     }
   }
 
-  func ended(_ command: Command, _ result: CommandResult) {
-    let life = command.life
-    if command.kind == .check, result != .succeeded() { saw(.checkFailed) }
-    if command.phase == .infrastructure, command.kind == .check, result != .succeeded() {
-      // Not what it is recorded to be: it may, and shall, run again.
-      life.checkFailed = true
-      done[life.release.runID.value]?[command.name] = nil
+  func ended(_ command: Command, isSuccess: Bool) {
+    guard command.kind == .check, !isSuccess else { return }
+    saw(.checkFailed)
+    if command.phase == .infrastructure { distrusted(command.name, by: command.life) }
+  }
+
+  /// Not what it is recorded to be: it may, and shall, run again.
+  func distrusted(_ step: String, by life: Life) {
+    life.checkFailed = true
+    done[life.release.runID.value]?[step] = nil
+  }
+
+  /// What a lock protects is gone. The bound itself, whether or not somebody overlapped.
+  func gone(_ process: SimulatedProcess, _ kind: LockKind) {
+    let life = process.life
+    if let command = process as? Command, command.kind == .check { return }
+    if kind == .infrastructure, let unlinked = life.unlinkedAt[kind], life.isAlive, !life.isPaused,
+      resumedAt[ObjectIdentifier(life)] == nil, !world.scenario.hasBadDisk
+    {
+      saw(.endedUnlinked)
+      if world.now - unlinked > Watch.unlinkedTime {
+        world.violated(
+          "killed in time",
+          "\(process.text) ran \((world.now - unlinked).readable) after its lock's file was removed")
+      }
     }
-    // The bound itself, whether or not somebody overlapped.
-    guard let lost = life.lockLostAt, life.isAlive, !life.isPaused, command.kind != .check else { return }
+    guard let lost = life.lostAt[kind], life.isAlive, !life.isPaused else { return }
     let since = max(lost, resumedAt[ObjectIdentifier(life)] ?? lost)
     if world.now - since > Watch.killTime {
       world.violated(
-        "killed in time", "\(command.text) ran \((world.now - since).readable) after its lock was lost")
+        "killed in time", "\(process.text) ran \((world.now - since).readable) after its lock was lost")
     }
   }
 
   // MARK: Locks
 
-  func lockTaken(_ lock: LockFile, by life: Life) {
-    world.trace("\(life.name) has \(lock.path)")
+  func lockTaken(_ lock: LockFile, by owner: any HelperOwner) {
+    world.trace("\(owner.name) has \(lock.path)")
     // One that was lost before PID 1 knew of it, and that it has now asked for again.
-    life.lockLostAt = nil
+    owner.life?.lostAt[lock.kind] = nil
+    owner.life?.unlinkedAt[lock.kind] = nil
   }
 
-  /// `why` is nil for a lock that goes with its holder.
-  func lockReleased(_ lock: LockFile, by life: Life, why: String?) {
-    world.trace("\(life.name) releases \(lock.path): \(why ?? "it vanished")")
-    guard why != nil else { return }
-    let phase: Life.PhaseName = lock === world.infrastructureLock ? .infrastructure : .node
-    if let command = life.commands.first(where: { $0.phase == phase }) {
-      world.violated("lock after step", "\(lock.path) is released while \(command.text) runs")
+  func lockReleased(_ lock: LockFile, by owner: any HelperOwner, why: String?) {
+    world.trace("\(owner.name) releases \(lock.path): \(why ?? "it vanished")")
+    guard why != nil, let life = owner.life else { return }
+    // What has left its group is searched for by PID 1 only.
+    let left = life.processes.first { $0.lock == lock.kind && (life.isAlive ? !$0.isGone : $0.groupRuns) }
+    if let left { world.violated("lock after step", "\(lock.path) is released while \(left.text) is there") }
+    if lock.kind == .leader, life.saysRole == .primary {
+      world.violated("a primary has the lock", "\(life.name) gives it back and still says that it is one")
     }
   }
 
@@ -161,7 +227,7 @@ final class Watch {
     world.trace("\(life.name) record: done \(record.entries.map(\.step)), \(claimText(record))")
     let runID = life.release.runID.value
     if let claim = before?.claim, claim.owner != life.owner, before?.completedAt == nil { saw(.tookOver) }
-    if world.infrastructureLock.holder !== helper {
+    if world.infrastructureLock.holder !== helper, !holdsUnlinked(life, .infrastructure) {
       world.violated("only under the lock", "\(life.name) writes the record without it")
     }
     if record.completedAt != nil, record.failure != nil {
@@ -179,8 +245,15 @@ final class Watch {
       }
       if life.stepFailed { world.violated("ready after every step", "\(runID) is ready after a failure") }
     }
-    follow(record, before, life)
+    if !world.stateDirectory.hasVanished { follow(record, before, life) }
     history[runID, default: []].append((world.now, record))
+  }
+
+  /// By hand, or by a hand that damages it.
+  func changedByHand(_ release: Scenario.Release, _ record: ReleaseRecord?) {
+    let runID = release.runID.value
+    if record?.declaredBy == nil { done[runID] = nil } else { declared.insert(runID) }
+    history[runID, default: []].append((world.now, record ?? ReleaseRecord(runID: runID)))
   }
 
   private func isReady(_ record: ReleaseRecord?, _ life: Life) -> Bool {
@@ -192,14 +265,17 @@ final class Watch {
   private func follow(_ record: ReleaseRecord, _ before: ReleaseRecord?, _ life: Life) {
     let runID = life.release.runID.value
     for entry in record.entries where before?.isDone(entry.step, hash: entry.hash) != true {
-      if !world.store.isApplied(runID, entry.step), !world.isDamaged(runID, entry.step) {
+      // Of a declaration by hand, what has no check to the contrary is believed.
+      if !declared.contains(runID), !world.store.isApplied(runID, entry.step),
+        !world.isDamaged(runID, entry.step)
+      {
         world.violated("done when it is done", "\(life.name) records \(entry.step), which nobody has done")
       }
       done[runID, default: [:]][entry.step] = entry.hash
     }
     for entry in before?.entries ?? [] where !record.isDone(entry.step, hash: entry.hash) {
       let mayForget =
-        life.stepFailed || life.checkFailed || life.wasInterrupted || life.release.runID.isDevelopment
+        life.stepFailed || life.checkFailed || life.stopAskedAt != nil || life.release.runID.isDevelopment
         || life.release.infrastructure.first { $0.step.name == entry.step }?.step.hash != entry.hash
       if !mayForget { world.violated("the ledger forgets nothing", "\(life.name) forgets \(entry.step)") }
       if done[runID]?[entry.step] == entry.hash { done[runID]?[entry.step] = nil }
@@ -208,7 +284,7 @@ final class Watch {
 
   // MARK: Outcomes
 
-  func ready(_ life: Life, ran: Bool, outputs: [StepOutput]) {
+  func ready(_ life: Life, ran: Bool) {
     if ran, life.stepFailed {
       world.violated("ready after every step", "\(life.name) goes on after a failed step")
     }
@@ -229,6 +305,7 @@ final class Watch {
 
   func marked(_ life: Life, _ marker: Marker) {
     let scope = world.scope(life, .node)
+    guard !world.isTampered(world.markerFile(life)) else { return }
     for plan in life.release.node where !marker.failedSteps.contains(plan.step.name) {
       if !world.store.isApplied(scope, plan.step.name) {
         world.violated(
@@ -239,17 +316,33 @@ final class Watch {
 
   func appStarted(_ life: Life) {
     saw(.appStarted)
-    if !life.release.node.isEmpty, world.markerFile(life).bytes == nil {
+    if !life.release.node.isEmpty, world.markerFile(life).bytes == nil, !world.markerMayBeMissing(life) {
       world.violated("marker before app", "\(life.name) starts its app without a marker")
     }
-    if let command = life.commands.first { world.violated("app after steps", "\(command.text) still runs") }
+    if let command = life.processes.first(where: { $0 is Command }) {
+      world.violated("app after steps", "\(command.text) still runs")
+    }
   }
 
-  func exited(_ life: Life, _ reason: String) {
+  func exited(_ life: Life, _ ending: Lifecycle.Ending, afterApp: Bool) {
     saw(life.wasInterrupted ? .stopped : .failed)
-    if let command = life.commands.first { world.violated("exit after steps", "\(command.text) still runs") }
-    if world.scenario.isHealthy {
-      world.violated("a healthy fleet starts", "\(life.name) exits: \(reason)")
+    if ending.reason.isEmpty || ending.text.isEmpty {
+      world.violated("an exit has a reason", "\(life.name) exits with \(ending)")
+    }
+    if let left = life.processes.first(where: { !$0.isGone }) {
+      world.violated(
+        "nobody is left behind", "\(life.name) exits (\(ending.reason)) while \(left.text) is there")
+    }
+    if life.saysRole == .primary {
+      world.violated("a primary has the lock", "\(life.name) exits and still says that it is one")
+    }
+    if ending.reason == "phases_complete", life.plan.scope != .infrastructure, !life.release.node.isEmpty,
+      world.markerFile(life).bytes == nil, !world.markerMayBeMissing(life)
+    {
+      world.violated("marker before success", "\(life.name) succeeds without a marker")
+    }
+    if world.scenario.isHealthy, !afterApp, ending.code != 0, !life.wasInterrupted {
+      world.violated("a healthy fleet starts", "\(life.name) exits: \(ending)")
     }
   }
 

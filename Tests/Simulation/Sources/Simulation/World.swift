@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import Lifecycle
 import Phases
 
 /// One simulation: clock, store, nodes, and what becomes of them.
@@ -13,6 +14,9 @@ final class World {
   let store = Store()
   /// Commands, on whatever node.
   var running: [Command] = []
+  /// What only the primary may run, likewise.
+  var primaryServices: [PrimaryService] = []
+  private var lastPID: CInt = 1
   private(set) var lives: [Life?]
   /// Kept as long as the world: what happens later may still refer to a life that is over.
   private var allLives: [Life] = []
@@ -21,6 +25,14 @@ final class World {
   private var restartsLeft: [Int]
   private var awaitsStart: [Bool]
   private var damaged: Set<String> = []
+  private var tampered: Set<String> = []
+  private var faultsLeft: Int
+  private var handsAtWork = 0
+  /// Everybody has been asked to stop.
+  private(set) var isClosing = false
+  private var closesSoon = false
+  /// What can happen in so small a fleet, many times over.
+  private static let eventLimit = 2_000_000
   private(set) lazy var watch = Watch(self)
   /// The first one.
   private(set) var violation: String?
@@ -31,6 +43,7 @@ final class World {
     self.bug = bug
     self.isTracing = isTracing
     random = SeededGenerator(seed: scenario.seed &* 2)
+    faultsLeft = scenario.faults.count
     lives = Array(repeating: nil, count: scenario.nodes)
     clockOffsets = scenario.clockSkew
     nextRelease = scenario.releaseOf
@@ -70,12 +83,14 @@ final class World {
     }
     for item in scenario.faults {
       after(item.at) { [self] in
-        strike(item.isForHolder ? infrastructureLock.holder?.life.node ?? item.node : item.node, item.fault)
+        faultsLeft -= 1
+        strike(item.target.flatMap { holder(of: $0)?.node } ?? item.node, item.fault)
+        considerClosing()
       }
     }
     let limit = now + scenario.limit
     while violation == nil, let (time, action) = queue.removeFirst() {
-      if time > limit, let late = firstUnsettled {
+      if time > limit, !isClosing, let late = firstUnsettled {
         now = limit
         violated(
           "bounded time", "\(late) has neither started its app nor failed after \(scenario.limit.readable)")
@@ -83,6 +98,7 @@ final class World {
       }
       now = time
       events += 1
+      if events > World.eventLimit { violated("bounded time", "\(events) events are no end") }
       action()
     }
     if violation == nil { atTheEnd() }
@@ -99,15 +115,44 @@ final class World {
     return nil
   }
 
+  private func holder(of kind: LockKind) -> Life? {
+    (kind == .leader ? leaderLock : infrastructureLock).holder?.owner.life
+  }
+
+  /// When everybody has come to where he wanted, and nothing is to go wrong any more, a moment later everybody is
+  /// stopped: so that it has an end, and since a stop is a thing to look at too.
+  private func considerClosing() {
+    guard !isClosing, !closesSoon, faultsLeft == 0, handsAtWork == 0, firstUnsettled == nil else { return }
+    closesSoon = true
+    after(random.duration(.zero...scenario.quietTime)) { [self] in
+      closesSoon = false
+      guard firstUnsettled == nil else { return considerClosing() }
+      isClosing = true
+      trace("everybody is stopped")
+      for case let life? in lives where life.isAlive {
+        life.interrupt()
+        if random.chance(10) {
+          after(random.duration(.milliseconds(100)...(.seconds(3)))) { life.interrupt() }
+        }
+      }
+    }
+  }
+
   private func atTheEnd() {
+    for case let life? in lives where life.isAlive {
+      violated("nothing left waiting", "\(life.name) does not end")
+    }
     if let stuck = firstUnsettled {
       violated("nothing left waiting", "\(stuck) waits for something that never comes")
     }
     for lock in store.allLocks {
       if let holder = lock.holder {
-        violated("nothing left waiting", "\(holder.life.name) still holds \(lock.path)")
+        violated("nothing left waiting", "\(holder.owner.name) still holds \(lock.path)")
       }
       if lock.hasWaiters { violated("nothing left waiting", "somebody still waits for \(lock.path)") }
+    }
+    if let service = primaryServices.first {
+      violated("nothing left waiting", "\(service.text) still runs")
     }
     if let command = running.first { violated("nothing left waiting", "\(command.text) still runs") }
   }
@@ -125,7 +170,7 @@ final class World {
       }
     }
     lines += scenario.faults.map {
-      "fault at \($0.at.readable), \($0.isForHolder ? "the holder, else " : "")node-\($0.node): \($0.fault)"
+      "fault at \($0.at.readable), \($0.target.map { "the \($0) lock's holder, else " } ?? "")node-\($0.node): \($0.fault)"
     }
     return lines.joined(separator: "\n")
   }
@@ -135,6 +180,7 @@ final class World {
   private func start(_ node: Int) {
     guard lives[node].map({ !$0.isAlive }) ?? true else { return }
     awaitsStart[node] = false
+    guard !isClosing else { return }
     let life = Life(world: self, node: node, number: allLives.count + 1, releaseIndex: nextRelease[node])
     lives[node] = life
     allLives.append(life)
@@ -149,17 +195,20 @@ final class World {
 
   /// Its app runs, or it has exited by itself.
   func settled(_ life: Life) {
-    guard case .exited = life.condition else { return }
+    defer { considerClosing() }
+    guard case .exited(let reason) = life.condition, !isClosing else { return }
     if life.wasInterrupted {
       startAgain(life.node, after: .milliseconds(10)...(.seconds(3)))
-    } else if restartsLeft[life.node] > 0 {
+    } else if reason != "phases_complete", restartsLeft[life.node] > 0 {
       restartsLeft[life.node] -= 1
       startAgain(life.node, after: .milliseconds(100)...(.seconds(10)))
     }
   }
 
   /// It was killed.
-  func ended(_ life: Life) { startAgain(life.node, after: .milliseconds(10)...(.seconds(20))) }
+  func ended(_ life: Life) {
+    if !isClosing { startAgain(life.node, after: .milliseconds(10)...(.seconds(20))) }
+  }
 
   private func strike(_ node: Int, _ fault: Scenario.Fault) {
     trace("fault at node-\(node): \(fault)")
@@ -177,16 +226,67 @@ final class World {
       after(random.duration(.zero...length)) { life?.killHelper() }
     case .stop(let release):
       nextRelease[node] = release
-      life?.interrupt()
+      life?.interrupt(random.chance(20) ? .quit : .terminate)
+      if random.chance(20) {
+        after(random.duration(.milliseconds(100)...(.seconds(4)))) { life?.interrupt() }
+      }
+    case .control(let service):
+      let name = service.map { scenario.services[$0].process.name } ?? scenario.app.process.name
+      life?.ask(random.pick([.restart(name), .restart(name), .stop(name), .start(name)]))
     case .clockStep(let step): clockOffsets[node] += step
-    case .diskFull(let length): store.diskFullUntil = now + length
-    case .readError(let length): store.readErrorUntil = now + length
+    case .diskFull(let length): stateDirectory.fullUntil = now + length
+    case .readError(let length): stateDirectory.readErrorUntil = now + length
+    case .markerFull(let length): markerDirectory(scenario.hosts[node]).fullUntil = now + length
+    case .markerReadOnly(let length): markerDirectory(scenario.hosts[node]).readOnlyUntil = now + length
+    case .markerVanishes: store.vanish(markerDirectory(scenario.hosts[node]), at: now)
+    case .stateVanishes: store.vanish(stateDirectory, at: now)
+    case .spoilMarker(let release):
+      let file = markerFile(host: scenario.hosts[node], scenario.releases[release])
+      guard let bytes = file.bytes else { return }
+      tampered.insert(file.path)
+      file.replace(spoilt(bytes))
+    case .spoilRecord(let release):
+      let file = recordFile(scenario.releases[release])
+      guard let bytes = file.bytes else { return }
+      tampered.insert(file.path)
+      file.replace(spoilt(bytes))
+      watch.changedByHand(scenario.releases[release], nil)
+    case .removeRecord(let release):
+      let file = recordFile(scenario.releases[release])
+      // By hand, as the message about a damaged one says.
+      guard file.bytes != nil, decode(file, scenario.releases[release]).1 != nil else { return }
+      file.remove()
+      watch.changedByHand(scenario.releases[release], nil)
+    case .ready(let release, let isSet):
+      handsAtWork += 1
+      Hand(world: self, node: node, release: scenario.releases[release], isSet: isSet).begin { [self] in
+        handsAtWork -= 1
+        considerClosing()
+      }
     case .damage(let release, let step):
       let plan = scenario.releases[release]
       let name = plan.infrastructure[step].step.name
       store.unapply(plan.runID.value, name)
       damaged.insert("\(plan.runID.value)/\(name)")
     }
+  }
+
+  /// Cut short, overwritten, or from a version to come.
+  private func spoilt(_ bytes: [UInt8]) -> [UInt8] {
+    switch random.number(0...3) {
+    case 0: return Array(bytes.prefix(random.number(0...max(0, bytes.count - 1))))
+    case 1: return (0..<random.number(1...200)).map { _ in UInt8.random(in: 0...255, using: &random) }
+    case 2: return Array("supervisor-release 2\n".utf8) + bytes.drop { $0 != 10 }.dropFirst()
+    default: return Array(repeating: 0, count: bytes.count)
+    }
+  }
+
+  /// Whether somebody has changed this file by hand.
+  func isTampered(_ file: StoredFile) -> Bool { tampered.contains(file.path) }
+
+  /// Somebody removed it, with its directory.
+  func markerMayBeMissing(_ life: Life) -> Bool {
+    markerDirectory(life.host).vanishedAt.map { $0 >= life.beganAt } ?? false
   }
 
   /// Whether somebody has undone this step by hand at some time.
@@ -212,19 +312,42 @@ final class World {
     return random.duration(.microseconds(20)...(.milliseconds(1)))
   }
 
-  /// Only the shared store fills up.
-  func hasRoom(for lock: LockFile) -> Bool { lock !== infrastructureLock || now >= store.diskFullUntil }
+  static let infrastructureLockName = "infrastructure.lock"
+  static let leaderLockName = "leader.lock"
 
-  var infrastructureLock: LockFile { store.lock("infrastructure.lock") }
+  var stateDirectory: Directory { store.directory("state") }
 
-  func recordFile(_ release: Scenario.Release) -> StoredFile { store.file("releases/\(release.runID.value)") }
+  func markerDirectory(_ host: Int) -> Directory { store.directory("host-\(host)") }
 
-  func markerFile(_ life: Life) -> StoredFile {
-    store.file("\(life.host)/\(life.release.runID.value).marker")
+  var infrastructureLock: LockFile {
+    store.lock(World.infrastructureLockName, .infrastructure, in: stateDirectory)
+  }
+
+  var leaderLock: LockFile { store.lock(World.leaderLockName, .leader, in: stateDirectory) }
+
+  func recordFile(_ release: Scenario.Release) -> StoredFile {
+    store.file("\(stateDirectory.path)/releases/\(release.runID.value)")
+  }
+
+  func markerFile(_ life: Life) -> StoredFile { markerFile(host: life.host, life.release) }
+
+  private func markerFile(host: Int, _ release: Scenario.Release) -> StoredFile {
+    store.file("\(markerDirectory(host).path)/\(release.runID.value).marker")
+  }
+
+  func nextPID() -> CInt {
+    lastPID += 1
+    return lastPID
+  }
+
+  /// From KILL to the end: soon, but a process may have much to give back.
+  func killDelay() -> Duration {
+    random.duration(
+      random.chance(10) ? .milliseconds(1)...(.milliseconds(500)) : .milliseconds(1)...(.milliseconds(30)))
   }
 
   /// Where what a phase's steps do can be seen: everywhere, or on this host.
-  func scope(_ life: Life, _ phase: Life.PhaseName) -> String {
+  func scope(_ life: Life, _ phase: LockKind) -> String {
     phase == .infrastructure ? life.release.runID.value : "\(life.host)/\(life.release.runID.value)"
   }
 
@@ -236,7 +359,7 @@ final class World {
       file.decoded = record
       return (record, nil)
     } catch {
-      violated("a record can be read", "\(error)")
+      if !isTampered(file) { violated("a record can be read", "\(error)") }
       return (nil, error)
     }
   }
@@ -247,6 +370,10 @@ final class World {
     let (after, _) = decode(file, life.release)
     if after != record { violated("a record can be read", "\(record) became \(String(describing: after))") }
     watch.recorded(record, before: before, by: life, with: helper)
+    tellWatchers(of: file)
+  }
+
+  func tellWatchers(of file: StoredFile) {
     let watchers = file.watchers
     file.watchers = []
     for watcher in watchers { watcher.recordChanged() }
