@@ -47,11 +47,7 @@ extension Life {
     case .scheduleHeartbeat(let deadline?):
       schedule(.heartbeat, at: deadline) { [self] in feed(.heartbeat) }
     case .scheduleHeartbeat(nil): unschedule(.heartbeat)
-    case .scheduleStep(let step, let deadline):
-      schedule(.step(.infrastructureStep(step)), at: deadline) { [self] in feed(.stepTimer(step: step)) }
-    case .unscheduleStep(let step): unschedule(.step(.infrastructureStep(step)))
-    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note, .finished:
-      break
+    case .step, .waiting, .note, .finished: break
     }
   }
 
@@ -206,12 +202,7 @@ extension Life {
     case .schedule(let deadline):
       schedule(.node, at: deadline) { [self] in submit(.node(.timer)) }
     case .unschedule: unschedule(.node)
-    case .scheduleStep(let step, let deadline):
-      schedule(.step(.nodeStep(step)), at: deadline) { [self] in submit(.node(.stepTimer(step: step))) }
-    case .unscheduleStep(let step): unschedule(.step(.nodeStep(step)))
-    case .run, .stopCommand, .killCommand, .stepBegan, .rollbackBegan, .stepEnded, .waiting, .note,
-      .awaitRelease, .finished:
-      break
+    case .step, .waiting, .note, .awaitRelease, .finished: break
     }
   }
 

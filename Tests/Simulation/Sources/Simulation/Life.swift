@@ -27,7 +27,6 @@ final class Life: HelperOwner {
   enum TimerKey: Hashable {
     case process(ProcessID)
     case health(ProcessID)
-    case step(ProcessID)
     case infrastructure
     case heartbeat
     case node
