@@ -227,13 +227,16 @@ struct DjangoProjectTests {
     }
   }
 
-  @Test("nor are they there when the app runs")
-  func daemonsBeforeTheApp() throws {
+  @Test("nor are they there when the app runs, as PID 1 either", arguments: [false, true])
+  func daemonsBeforeTheApp(asInit: Bool) throws {
+    guard !asInit || Programs.isRoot else { return }
     try DjangoSite.with { site in
       try site.append(Self.startsDaemons)
       _ = try site.command([])
       let run = [Programs.supervisor, "run", "--settings", site.settingsFile, "--", "/bin/sleep", "1000"]
-      try Stage.run(besideASleep(site, run)) { stage in
+      var launch = besideASleep(site, run)
+      launch.isInitOfNamespace = asInit
+      try Stage.run(launch) { stage in
         try site.node.waitForStatus("the app runs", stage) { $0["app"]?.state == "running" }
         #expect(try site.node.status().strays.names == ["sleep"])
         try stage.send(SIGTERM)
