@@ -195,8 +195,11 @@ public struct Lifecycle: Sendable {
   }
 
   private mutating func add(_ id: ProcessID, _ process: LifecyclePlan.Process, salt: UInt64) {
+    var stop = process.stop
+    // Whomever it leaves behind, nobody would know of when the role is lost: they would run beside the next primary's.
+    if process.isForPrimary { stop.killTarget = .group }
     processes[id] = SupervisedProcess(
-      restartPolicy: process.restart, stopPolicy: process.stop, seed: plan.seed &+ salt)
+      restartPolicy: process.restart, stopPolicy: stop, seed: plan.seed &+ salt)
     healths[id] = ServiceHealth(definition: process.check)
   }
 

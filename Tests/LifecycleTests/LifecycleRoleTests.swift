@@ -73,6 +73,21 @@ import Testing
     #expect(!world.children.values.contains { $0.id == .service(0) })
   }
 
+  @Test(arguments: [ControlRequest.stop("beat"), .signal("beat", .terminate)])
+  func whatItLeavesOfItsGroupDoesNotOutliveItWhateverItsStopSays(_ request: ControlRequest) {
+    var beat = LifecyclePlan.Process.service("beat", mode: .onFailure)
+    beat.isForPrimary = true
+    beat.stop = StopPolicy(timeout: .seconds(1), killTarget: .leader)
+    let script = ChildScript(endsWith: .exited(0), members: 2, membersObey: false)
+    let world = LifecycleWorld(.simple(services: [beat]), ["beat": [script]])
+    world.beginAndRun()
+    world.run(for: 100)
+    _ = world.ask(request)
+    world.run(for: 1500)
+    #expect(world.lifecycle.role == .primary)
+    #expect(!world.children.values.contains { $0.id == .service(0) })
+  }
+
   @Test func whatWaitsForItsRestartDoesNotStartAfterALoss() {
     let world = world(["beat": [.ending(1, after: 20)]])
     world.run(until: "end beat")
