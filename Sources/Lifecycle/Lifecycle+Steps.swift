@@ -100,10 +100,13 @@ extension Lifecycle {
       waits.insert(.process(id))
       return [.wait(.process(id))]
     }
+    // A rollback that a stop leads to, and comes to when its time is over.
+    let isTooLate = stop?.isOverdue == true
     processes[id] = SupervisedProcess(
       restartPolicy: RestartPolicy(mode: .never), stopPolicy: step.stop, seed: plan.seed)
     commandResults[id] = nil
     return [.command(id, command, outputs)] + feed(id, .start, at: now)
+      + (isTooLate ? killCommand(id, at: now) : [])
   }
 
   mutating func stopCommand(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {

@@ -263,6 +263,23 @@ import Testing
 
   // MARK: Strays and budget
 
+  @Test func aRollbackThatComesAfterTheBudgetHasNoTime() {
+    let world = LifecycleWorld(
+      .simple(steps: ["first", "second"]) { plan in
+        plan.stopTimeout = .seconds(2)
+        plan.infrastructure[0].phase.hasRollback = true
+        plan.infrastructure[0].phase.rollsBackOnStop = true
+      }, ["step first": [.ending(0), .stubborn], "step second": [.stubborn]])
+    world.begin()
+    world.run(until: "spawn step second")
+    let began = world.milliseconds
+    world.signal(.terminate)
+    world.runToExit()
+    #expect(world.trace.filter { $0 == "spawn step first" }.count == 2, "the rollback")
+    #expect((world.exitedAt ?? .max) - began <= 2500)
+    #expect(world.children.isEmpty && world.problems.isEmpty)
+  }
+
   @Test(arguments: [true, false]) func straysAtTheEnd(obey: Bool) {
     let world = LifecycleWorld(.simple(), ["web": [ChildScript(strays: 2, straysObey: obey)]])
     world.beginAndRun()
