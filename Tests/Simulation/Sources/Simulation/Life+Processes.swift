@@ -126,7 +126,9 @@ extension Life {
     if sabotage.forgetsStrays { return submit(.straysFound(id, [])) }
     let adopted = processes.filter { !$0.leaderRuns && !$0.strays.isEmpty }
     guard !adopted.isEmpty else { return submit(.straysFound(id, [])) }
-    deliver(after: world.random.duration(.milliseconds(1)...(.milliseconds(20)))) { [self] in
+    // To read an environment may take as long as its process has no time.
+    let longest: Duration = world.random.chance(3) ? .milliseconds(500) : .milliseconds(20)
+    deliver(after: world.random.duration(.milliseconds(1)...longest)) { [self] in
       let found = processes.filter { $0.id == id && !$0.leaderRuns }.flatMap(\.strays)
       if !found.isEmpty { world.watch.saw(.strays) }
       submit(.straysFound(id, found))

@@ -175,7 +175,13 @@ final class Life: HelperOwner {
 
   // MARK: Its way
 
-  func begin() { turn { submit(.begin) } }
+  func begin() {
+    turn {
+      // A stop may have come before anything else.
+      if world.random.chance(1) { stop(by: .terminate) }
+      submit(.begin)
+    }
+  }
 
   /// Events that effects cause at once wait for their turn.
   func submit(_ event: Lifecycle.Event) {
@@ -270,10 +276,12 @@ final class Life: HelperOwner {
 
   /// A stop is requested, and perhaps again.
   func interrupt(_ signal: Signal = .terminate) {
-    deliver(after: .zero) { [self] in
-      wasInterrupted = true
-      submit(.signals([ReceivedSignal(signal: signal, isFromKernel: false, sender: 1)]))
-    }
+    deliver(after: .zero) { [self] in stop(by: signal) }
+  }
+
+  private func stop(by signal: Signal) {
+    wasInterrupted = true
+    submit(.signals([ReceivedSignal(signal: signal, isFromKernel: false, sender: 1)]))
   }
 
   /// Over the control socket.

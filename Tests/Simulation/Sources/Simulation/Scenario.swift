@@ -226,8 +226,9 @@ extension Scenario {
         fault = steps == 0 ? .killFirst : .damage(release: release, step: random.number(0...steps - 1))
       }
       // Misfortunes seldom come singly.
+      let soon: Duration = random.chance(50) ? .milliseconds(600) : .seconds(4)
       let at =
-        random.chance(40) ? last + random.duration(.zero...(.seconds(4))) : random.duration(.zero...window)
+        random.chance(40) ? last + random.duration(.zero...soon) : random.duration(.zero...window)
       last = at
       let target: LockKind? = random.chance(40) ? (random.chance(70) ? .infrastructure : .leader) : nil
       faults.append((at, random.number(0...nodes - 1), target, fault))

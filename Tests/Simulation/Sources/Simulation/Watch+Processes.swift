@@ -8,7 +8,8 @@ extension Watch {
     let life = process.life
     if process.incarnation > 1 { saw(.restarted) }
     // With `kill: leader` the rest of a group is nobody's to stop.
-    let onlyLeader = life.plan.process(of: process.id)?.stop.killTarget == .leader
+    let service = life.plan.process(of: process.id)
+    let onlyLeader = service?.stop.killTarget == .leader && service?.isForPrimary != true
     if let other = life.processes.first(where: { $0.id == process.id && $0.groupRuns }),
       other.leaderRuns || !onlyLeader
     {
@@ -77,7 +78,9 @@ extension Watch {
 
   /// It ends within its budget, and what a KILL at the end of it takes; what hangs beyond our reach has four seconds.
   func stopBegan(_ life: Life) {
-    let budget = life.plan.stopTimeout + Watch.killTime
+    // A lock of one who vanished is held until what that one ran has ended.
+    let delay = max(life.plan.infrastructureRules.takeoverDelay, life.plan.nodeRules.takeoverDelay)
+    let budget = max(life.plan.stopTimeout, delay) + Watch.killTime
     checkStop(of: life, after: budget, isLast: !world.scenario.hasBadStore)
   }
 

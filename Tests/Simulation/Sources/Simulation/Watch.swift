@@ -124,7 +124,9 @@ final class Watch {
       world.violated("damage stops", "\(command.text) starts though the record could not be read")
     }
     // Somebody else's doing, after the claim was written, and others may work under a lock of the same name.
-    if damage != nil || world.stateDirectory.hasVanished { return }
+    if damage != nil || world.stateDirectory.hasVanished || world.isTampered(world.recordFile(life.release)) {
+      return
+    }
     guard let record, record.claim?.owner == life.owner else {
       return world.violated(
         "claimed before begun", "\(command.text) starts under the claim \(claimText(record))")

@@ -228,11 +228,17 @@ final class World {
       nextRelease[node] = release
       life?.interrupt(random.chance(20) ? .quit : .terminate)
       if random.chance(20) {
-        after(random.duration(.milliseconds(100)...(.seconds(4)))) { life?.interrupt() }
+        for _ in 0..<random.number(1...3) {
+          after(random.duration(.milliseconds(100)...(.seconds(4)))) { life?.interrupt() }
+        }
       }
     case .control(let service):
       let name = service.map { scenario.services[$0].process.name } ?? scenario.app.process.name
-      life?.ask(random.pick([.restart(name), .restart(name), .stop(name), .start(name)]))
+      // Who stops what the start waits for, and sets that wait no limit, is waited for.
+      let isAwaited =
+        scenario.rules.timeout == nil && service.map { scenario.services[$0].process.startsEarly } ?? false
+      life?.ask(
+        isAwaited ? .restart(name) : random.pick([.restart(name), .restart(name), .stop(name), .start(name)]))
     case .clockStep(let step): clockOffsets[node] += step
     case .diskFull(let length): stateDirectory.fullUntil = now + length
     case .readError(let length): stateDirectory.readErrorUntil = now + length
