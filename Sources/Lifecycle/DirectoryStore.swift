@@ -32,7 +32,9 @@ final class DirectoryStore {
   }
 
   private static func failure(_ failure: FileFailure, _ setting: String) -> StoreFailure {
-    StoreFailure("\(setting): \(failure)", isPermission: failure.isPermission)
+    var told = StoreFailure("\(setting): \(failure)", isPermission: failure.isPermission)
+    told.losesLock = failure.stage == .lockGone
+    return told
   }
 
   private func failure(_ failure: FileFailure) -> StoreFailure {

@@ -104,7 +104,9 @@ extension Lifecycle {
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
-        text: "the infrastructure lock was lost (its helper process ended); what ran was killed")
+        text:
+          "the infrastructure lock was lost (its helper process ended, or its file was removed); what ran was killed"
+      )
     }
     return phaseFailed("infrastructure", ending, at: now)
   }
@@ -157,7 +159,8 @@ extension Lifecycle {
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
-        text: "the node lock was lost (its helper process ended); what ran was killed")
+        text:
+          "the node lock was lost (its helper process ended, or its file was removed); what ran was killed")
     }
     return phaseFailed("node", ending, at: now)
   }

@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import Journal
 import Phases
 import Processes
 
@@ -66,7 +67,12 @@ extension Supervision {
     // What steps give to later ones may be secret.
     let mode: UInt32 = record.outputs.isEmpty ? 0o644 : 0o600
     infrastructureStore.write(layout.record, record.encoded(), mode: mode) { [weak self] failure in
-      self?.submit(.infrastructure(failure.map { .storeFailed($0) } ?? .written))
+      guard let self else { return }
+      guard let failure, failure.losesLock else {
+        return submit(.infrastructure(failure.map { .storeFailed($0) } ?? .written))
+      }
+      note(.error, failure.text, EventFields(phase: "infrastructure"))
+      submit(.infrastructure(.lockLost))
     }
     guard record.completedAt != nil else { return }
     infrastructureStore.prune(

@@ -4,6 +4,8 @@ public struct StoreFailure: Error, Sendable, Equatable {
   public var text: String
   /// Whether it is for want of permission.
   public var isPermission: Bool
+  /// Whether the lock is not ours any more.
+  public var losesLock = false
 
   /// A failure.
   public init(_ text: String, isPermission: Bool = false) {

@@ -17,6 +17,8 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case rename
     /// Locking it.
     case lock
+    /// The file of a lock that we hold was removed or replaced.
+    case lockGone
     /// Making the directory.
     case makeDirectory
     /// The directory's name is a symbolic link.
@@ -27,8 +29,6 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case tooLarge
     /// Removing it.
     case remove
-    /// Somebody has removed the file of a lock that is held.
-    case removedLock
     /// The helper did not answer in time: a hanging file system.
     case deadline
     /// The helper itself ended, or could not be started.
@@ -67,6 +67,9 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
     case .sync: return "cannot make \(path) durable: \(reason)"
     case .rename: return "cannot put \(path) in place: \(reason)"
     case .lock: return "cannot lock \(path): \(reason)"
+    case .lockGone:
+      return
+        "cannot write \(path): the lock it needs was removed while we held it, so another process may hold it now"
     case .makeDirectory: return "cannot make directory \(path): \(reason)"
     case .symbolicLink: return "\(path) is a symbolic link: name the real directory"
     case .foreign:
@@ -75,8 +78,6 @@ public struct FileFailure: Error, Sendable, Equatable, CustomStringConvertible {
         + "another directory"
     case .tooLarge: return "\(path) is larger than 1 MiB: it is not one of our files"
     case .remove: return "cannot remove \(path): \(reason)"
-    case .removedLock:
-      return "\(path) was removed while this process held it: another may work at the same time"
     case .deadline: return "no answer from the file system about \(path): it hangs"
     case .helper: return "the helper process for \(path) ended unexpectedly: \(reason)"
     }

@@ -299,10 +299,7 @@ public final class FileHelper {
     if let deadline = first.deadline { loop.cancel(deadline) }
     var failure: FileFailure?
     if reply.error != 0 {
-      let named =
-        [CLINUX_FILE_STAGE_MAKE_DIRECTORY.rawValue, CLINUX_FILE_STAGE_REMOVED_LOCK.rawValue].contains(
-          reply.stage)
-        && !bytes.isEmpty
+      let named = reply.stage == CLINUX_FILE_STAGE_MAKE_DIRECTORY.rawValue && !bytes.isEmpty
       failure = FileFailure(
         stage: FileHelper.stage(reply.stage), code: reply.error,
         path: named ? String(decoding: bytes, as: UTF8.self) : first.path)
@@ -330,7 +327,7 @@ public final class FileHelper {
     case CLINUX_FILE_STAGE_FOREIGN.rawValue: return .foreign
     case CLINUX_FILE_STAGE_TOO_LARGE.rawValue: return .tooLarge
     case CLINUX_FILE_STAGE_REMOVE.rawValue: return .remove
-    case CLINUX_FILE_STAGE_REMOVED_LOCK.rawValue: return .removedLock
+    case CLINUX_FILE_STAGE_LOCK_GONE.rawValue: return .lockGone
     default: return .helper
     }
   }

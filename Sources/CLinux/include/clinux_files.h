@@ -10,8 +10,8 @@
 enum clinux_file_operation {
   /// Reads a whole file of at most CLINUX_FILE_LIMIT bytes; never through a symbolic link.
   CLINUX_FILE_READ = 1,
-  /// Replaces a file: written beside it, synced, renamed, directory synced. Refused when the file of a lock that is held
-  /// is not there any more.
+  /// Replaces a file: written beside it, synced, renamed, directory synced. Not when a lock that we hold is on a file
+  /// that others do not see any more.
   CLINUX_FILE_WRITE = 2,
   /// Makes a directory and its missing parents, and refuses one that somebody else could swap (see reply stages).
   CLINUX_FILE_DIRECTORY = 3,
@@ -64,8 +64,8 @@ enum clinux_file_stage {
   CLINUX_FILE_STAGE_FOREIGN,
   CLINUX_FILE_STAGE_TOO_LARGE,
   CLINUX_FILE_STAGE_REMOVE,
-  /// The file of a lock that is held is gone; the answer has its name.
-  CLINUX_FILE_STAGE_REMOVED_LOCK,
+  /// The file of a lock that we hold was removed or replaced: somebody else may hold it now.
+  CLINUX_FILE_STAGE_LOCK_GONE,
 };
 
 struct clinux_file_reply {
