@@ -54,6 +54,24 @@ static int newest_first(const void *left, const void *right) {
   return a < b ? 1 : a > b ? -1 : 0;
 }
 
+// A lock whose file was never written: its holder died or failed at its work.
+static bool is_orphaned_lock(int directory, const struct rules *rules, const char *name) {
+  if (rules->lock_suffix[0] == 0 || !ends_with(name, rules->lock_suffix)) return false;
+  char file[512];
+  size_t stem = strlen(name) - strlen(rules->lock_suffix);
+  snprintf(file, sizeof file, "%.*s%s", (int)stem, name, rules->suffix);
+  if (strcmp(file, rules->own) == 0) return false;
+  return faccessat(directory, file, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+// Only when nobody has it.
+static void remove_lock(int directory, const char *name) {
+  int fd = openat(directory, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+  if (fd < 0) return;
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(directory, name, 0);
+  close(fd);
+}
+
 // Under its lock, when it has one: nobody is at work on what it marks.
 static void remove_one(int directory, const struct rules *rules, const char *name) {
   if (rules->lock_suffix[0] == 0) {
@@ -97,6 +115,7 @@ int clinux_prune(const char *path, const char *text, unsigned long length) {
     if (strncmp(name, rules.prefix, strlen(rules.prefix)) != 0 || strlen(name) >= sizeof found->name) continue;
     if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(status.st_mode)) continue;
     if (ends_with(name, ".tmp") && now - status.st_mtime > TEMPORARY_SECONDS) unlinkat(directory, name, 0);
+    if (now - status.st_mtime > rules.seconds && is_orphaned_lock(directory, &rules, name)) remove_lock(directory, name);
     if (!ends_with(name, rules.suffix) || strlen(name) < strlen(rules.prefix) + strlen(rules.suffix)) continue;
     if (count == MAX_FOUND) continue;
     snprintf(found[count].name, sizeof found->name, "%s", name);

@@ -80,7 +80,8 @@ long clinux_find_holders(const char *_Nonnull path, char *_Nonnull out, unsigned
 
 /// Removes files of `directory` whose names begin with one text and end with another: those last changed longer ago
 /// than a number of seconds, but never the newest few, and never one whose lock file is locked; with them their lock
-/// file. What a crash left of a write (`NAME.PID.tmp`) goes after an hour. `rules` are six texts, each ended by NUL:
+/// file. A lock file without its file goes by its own age, and is kept for nothing else. What a crash left of a write
+/// (`NAME.PID.tmp`) goes after an hour. `rules` are six texts, each ended by NUL:
 /// prefix, suffix, suffix of the lock file instead (empty: there is none), how many to keep, seconds, a name to leave
 /// alone. Returns 0 or an error number.
 int clinux_prune(const char *_Nonnull directory, const char *_Nonnull rules, unsigned long length);
