@@ -282,7 +282,7 @@ enum StateDirectory {
     if mkdir(shared, 0o755) == 0 || (errno == EEXIST && access(shared, W_OK) == 0) { return shared }
     let home = environment.value(of: "HOME").map { "\($0)" } ?? ""
     let hash = MD5.hexadecimal(of: workingDirectory.bytes).prefix(16)
-    guard home.hasPrefix("/"), home != "/" else { return "/tmp/supervisor-state-\(geteuid())/\(hash)" }
+    guard home.hasPrefix("/"), home != "/" else { return "\(FileLayout.fallbackPrefix)\(geteuid())/\(hash)" }
     return "\(home)/.local/state/supervisor/\(hash)"
   }
 }

@@ -9,6 +9,9 @@ public struct FileLayout: Equatable, Sendable {
   /// What the name of a marker's lock ends with.
   public static let markerLockSuffix = ".lock"
 
+  /// What the directories begin with that are made in `/tmp` for want of another place: the user's number follows.
+  public static let fallbackPrefix = "/tmp/supervisor-state-"
+
   /// `state_dir`.
   public var stateDirectory: String
   /// `node.marker_dir`.
@@ -21,6 +24,15 @@ public struct FileLayout: Equatable, Sendable {
     self.stateDirectory = stateDirectory
     self.markerDirectory = markerDirectory
     self.runID = runID
+  }
+
+  /// What has to be made for it, in this order. Of the fallback the directory above too: anybody may have made that
+  /// first, and could then put what he likes in place of ours.
+  public var stateDirectories: [String] {
+    guard stateDirectory.hasPrefix(FileLayout.fallbackPrefix), let slash = stateDirectory.lastIndex(of: "/"),
+      slash > stateDirectory.index(stateDirectory.startIndex, offsetBy: 4)
+    else { return [stateDirectory] }
+    return [String(stateDirectory[..<slash]), stateDirectory]
   }
 
   /// One lock for all releases: two of them must not migrate at once either.

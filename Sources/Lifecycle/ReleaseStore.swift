@@ -61,7 +61,7 @@ public final class ReleaseStore {
     do {
       store = try DirectoryStore(
         loop: loop, table: table, setting: "state_dir",
-        directories: [(layout.stateDirectory, 0o755), (layout.releaseDirectory, 0o755)], onLost: {})
+        directories: (layout.stateDirectories + [layout.releaseDirectory]).map { ($0, 0o755) }, onLost: {})
     } catch {
       throw ReleaseStore.failure(error)
     }

@@ -108,7 +108,7 @@ extension Supervision {
     if let infrastructureStore { return infrastructureStore }
     let store = try DirectoryStore(
       loop: loop, table: table, setting: "state_dir",
-      directories: [(layout.stateDirectory, 0o755), (layout.releaseDirectory, 0o755)]
+      directories: (layout.stateDirectories + [layout.releaseDirectory]).map { ($0, 0o755) }
     ) { [weak self] in
       self?.infrastructureStore = nil
       self?.isWaitingForLock = false

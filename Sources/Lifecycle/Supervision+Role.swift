@@ -33,7 +33,8 @@ extension Supervision {
         throw StoreFailure("state_dir: the processes of earlier tries hang in \(layout.stateDirectory)")
       }
       let store = try DirectoryStore(
-        loop: loop, table: table, setting: "state_dir", directories: [(layout.stateDirectory, 0o755)]
+        loop: loop, table: table, setting: "state_dir",
+        directories: layout.stateDirectories.map { ($0, 0o755) }
       ) { [weak self] in
         self?.leaderStore = nil
         self?.submit(.leader(.lockLost))

@@ -56,6 +56,20 @@ final class DjangoAsker {
     return bytes
   }
 
+  /// Whether what lies in the last of these directories is ours: it says what is run. Of one alone that is known.
+  func mayKeep(in directories: [String]) -> Bool {
+    guard directories.count > 1 else { return true }
+    var isOurs = true
+    for (index, directory) in directories.enumerated() {
+      helper.makeDirectory(directory, mode: 0o755) { [loop] failure in
+        if failure != nil { isOurs = false }
+        if index == directories.count - 1 { loop.stop() }
+      }
+    }
+    loop.run()
+    return isOurs
+  }
+
   func write(_ bytes: [UInt8], to path: String, in folder: String) {
     var isAnswered = false
     helper.makeDirectory(folder, mode: 0o700) { _ in }

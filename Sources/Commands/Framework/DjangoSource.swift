@@ -40,7 +40,9 @@ struct DjangoSource {
     }
     let folder = stateDirectory + "/django"
     let file = folder + "/" + key.fileName
-    if !runID.isDevelopment, let bytes = asker.read(file),
+    let layout = FileLayout(stateDirectory: stateDirectory, markerDirectory: "", runID: runID.value)
+    let keeps = !runID.isDevelopment && asker.mayKeep(in: layout.stateDirectories)
+    if keeps, let bytes = asker.read(file),
       let cache = try? DjangoImportCache.decode(bytes, runID: runID.value),
       cache.staleBecause(key: key, environment: pairs, stamp: Self.stamp) == nil
     {
@@ -56,9 +58,10 @@ struct DjangoSource {
     }
     do throws(DjangoFailure) {
       let report = try DjangoReport.decode(answer.result, ending: answer.ending)
-      if let cache = DjangoImportCache(
-        key: key, isDevelopment: runID.isDevelopment, reportBytes: answer.result, report: report,
-        environment: pairs)
+      if keeps,
+        let cache = DjangoImportCache(
+          key: key, isDevelopment: runID.isDevelopment, reportBytes: answer.result, report: report,
+          environment: pairs)
       {
         // Only saves time: what cannot be kept is asked again.
         asker.write(cache.encoded(), to: file, in: folder)
