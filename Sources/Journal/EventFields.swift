@@ -16,8 +16,10 @@ public struct EventFields: Equatable, Sendable {
   public var process: String?
   /// How long it took.
   public var duration: Duration?
-  /// Why.
+  /// Why, for people.
   public var reason: String?
+  /// Of what ends the program: the stable word that `exit.json` has as its `reason`.
+  public var exitReason: String?
 
   /// Fields.
   public init(
@@ -41,6 +43,7 @@ public struct EventFields: Equatable, Sendable {
     }
     if let duration { members.append(("seconds", .seconds(duration))) }
     if let reason { members.append(("reason", .string(reason))) }
+    if let exitReason { members.append(("exit_reason", .string(exitReason))) }
     return members
   }
 }

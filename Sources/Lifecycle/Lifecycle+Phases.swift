@@ -108,7 +108,7 @@ extension Lifecycle {
           "the infrastructure lock was lost (its helper process ended, or its file was removed); what ran was killed"
       )
     }
-    return phaseFailed("infrastructure", ending, at: now)
+    return phaseFailed(infrastructureView, ending, at: now)
   }
 
   // MARK: Node
@@ -162,13 +162,16 @@ extension Lifecycle {
         text:
           "the node lock was lost (its helper process ended, or its file was removed); what ran was killed")
     }
-    return phaseFailed("node", ending, at: now)
+    return phaseFailed(nodeView, ending, at: now)
   }
 
   // MARK: Both
 
-  private mutating func phaseFailed(_ phase: String, _ ending: Ending, at now: MonotonicInstant) -> [Effect] {
-    let fields = EventFields("phase_failed", phase: phase, reason: ending.reason)
+  private mutating func phaseFailed(
+    _ view: PhaseView, _ ending: Ending, at now: MonotonicInstant
+  ) -> [Effect] {
+    var fields = EventFields("phase_failed", phase: view.name, reason: view.reason ?? ending.text)
+    fields.exitReason = ending.reason
     if stop != nil {
       // It was being stopped anyway; the reason of the stop stands.
       return [.log(.error, ending.text, fields)] + phasesInterrupted(at: now)

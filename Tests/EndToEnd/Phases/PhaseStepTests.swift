@@ -207,7 +207,9 @@ struct PhaseStepTests {
         })
       #expect(transitions.first { $0.event == "step_failed" }?.reason == "exit code 3")
       #expect(transitions.first { $0.event == "step_not_started" }?.reason == "needs bad")
-      #expect(lines.contains { $0.event == "phase_failed" && $0.phase == "infrastructure" })
+      let failed = try #require(lines.first { $0.event == "phase_failed" })
+      #expect(failed.phase == "infrastructure" && failed.reason == "step bad: exit code 3")
+      #expect(failed.exit_reason == "infrastructure_failed")
     }
   }
 
@@ -221,6 +223,7 @@ struct PhaseStepTests {
     let step: String?
     let seconds: Double?
     let reason: String?
+    let exit_reason: String?
   }
 
   @Test("BF-05: log.format text: time, level, phase and step in every line about a step")
@@ -257,6 +260,7 @@ struct PhaseStepTests {
       let outcome = try site.finishRun(taken, app: site.append("app"), name: "other")
       #expect(outcome.ending == .exited(78))
       #expect(outcome.errors.contains("health.listen") && outcome.errors.contains("\(listener.port)"))
+      #expect(try exitReason(site, "other") == "preflight_failed")
       #expect(site.lines() == [])
     }
   }
@@ -298,8 +302,8 @@ struct PhaseStepTests {
     }
   }
 
-  private func exitReason(_ site: PhaseSite) throws -> String {
-    let text = try #require(readText(site.path("run-node/exit.json")))
+  private func exitReason(_ site: PhaseSite, _ node: String = "node") throws -> String {
+    let text = try #require(readText(site.path("run-\(node)/exit.json")))
     return try JSONDecoder().decode(ExitRecord.self, from: Data(text.utf8)).reason
   }
 }
