@@ -16,6 +16,9 @@ extension Lifecycle {
     if stop != nil { return (.refused("the supervisor is stopping"), []) }
     // First: on a node that never was the primary it has not been started either, and that is not why.
     if plan.process(id)?.isForPrimary == true, leader.isActive, !leader.isLeading {
+      if case .start = request, stoppedByHand.remove(id) != nil {
+        return (.accepted("\(name) starts when this node is the primary"), [])
+      }
       let primary = leader.holder.isEmpty ? "not here" : leader.holder
       return (.refused("\(name) runs only on the primary (\(primary))"), [])
     }
@@ -27,12 +30,15 @@ extension Lifecycle {
     let note = Effect.log(.info, "\(name): asked to \(verb(request)) over the control socket")
     switch request {
     case .restart:
+      stoppedByHand.remove(id)
       let effects = feed(id, .stop(.restart, deadline: nil), at: now)
       return (.accepted("restarting \(name)"), [note] + effects)
     case .stop:
+      if plan.process(id)?.isForPrimary == true { stoppedByHand.insert(id) }
       let effects = feed(id, .stop(.command, deadline: nil), at: now)
       return (.accepted("stopping \(name)"), [note] + effects)
     case .start:
+      stoppedByHand.remove(id)
       if process.isAlive, !process.isStoppingOnRequest { return (.accepted("\(name) runs already"), []) }
       return (.accepted("starting \(name)"), [note] + feed(id, .start, at: now))
     case .signal(_, let signal):

@@ -34,7 +34,11 @@ extension Lifecycle {
     ]
     guard stop == nil else { return effects }
     for id in boundServices {
-      if startOrder.contains(id) {
+      if stoppedByHand.contains(id) {
+        let name = plan.name(id)
+        effects.append(
+          .log(.info, "\(name): was stopped on request, and stays so until `supervisor start \(name)`"))
+      } else if startOrder.contains(id) {
         effects += feed(id, .start, at: now)
       } else {
         effects += startWhenPossible(id, at: now)

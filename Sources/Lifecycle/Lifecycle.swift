@@ -162,6 +162,8 @@ public struct Lifecycle: Sendable {
   var leader: LeaderElection
   /// What `hooks.on_role_change` was told last.
   var hookedRole = Snapshot.Role.none
+  /// Role-bound services that somebody has stopped: winning the role does not start them.
+  var stoppedByHand: Set<ProcessID> = []
   var ending: Ending?
   var appHasRun = false
   var startupIsComplete = false

@@ -98,6 +98,37 @@ import Testing
     #expect(spawns("beat", in: world) == count)
   }
 
+  @Test func aStopByHandHoldsUntilAStartByHand() {
+    let world = world()
+    #expect(world.ask(.stop("beat")) == .accepted("stopping beat"))
+    world.run(for: 100)
+    for _ in 1...2 {
+      world.submit(.leader(.lockLost))
+      world.run(for: 5000)
+      #expect(world.lifecycle.role == .primary && spawns("beat", in: world) == 1)
+    }
+    #expect(world.ask(.start("beat")) == .accepted("starting beat"))
+    world.run(for: 100)
+    world.submit(.leader(.lockLost))
+    world.run(for: 5000)
+    #expect(spawns("beat", in: world) == 3)
+  }
+
+  @Test func aStartOnAStandbyTakesTheStopBack() {
+    let world = world()
+    _ = world.ask(.stop("beat"))
+    world.run(for: 100)
+    world.leaderIsTaken = true
+    world.submit(.leader(.lockLost))
+    world.run(for: 5000)
+    #expect(world.lifecycle.role == .replica)
+    #expect(world.ask(.start("beat")) == .accepted("beat starts when this node is the primary"))
+    #expect(world.ask(.start("beat")) == .refused("beat runs only on the primary (them)"))
+    world.submit(.leader(.lockHeld(leftBy: "")))
+    world.run(for: 5000)
+    #expect(world.lifecycle.role == .primary && spawns("beat", in: world) == 2)
+  }
+
   @Test func aVanishedPrimaryIsWaitedFor() {
     let world = world { $0.leaderLeftBy = "ghost" }
     #expect(spawns("beat", in: world) == 0)

@@ -97,6 +97,26 @@ struct RoleTests {
     }
   }
 
+  @Test("stopped by hand, it is not started when the role is won again, but by hand")
+  func stoppedByHand() throws {
+    try withNodes(["a"], takeover: "0s") { nodes, folder in
+      try eventually("it runs") { entries(folder).count == 1 }
+      let stopped = try nodes[0].site.client("stop", "beat")
+      #expect(stopped.ending == .exited(0), "\(stopped.errors)")
+      try eventually("it has ended") { nodes[0].beat() == nil }
+      for helper in ProcessEntry.children(of: nodes[0].stage.pid).filter({ $0.name == "supervisor-file" }) {
+        kill(helper.pid, SIGKILL)
+      }
+      try nodes[0].stage.errorLine(containing: "this node is not the primary any more")
+      try nodes[0].stage.errorLine(
+        containing: "beat: was stopped on request, and stays so until `supervisor start beat`")
+      #expect(entries(folder).count == 1)
+      let started = try nodes[0].site.client("start", "beat")
+      #expect(started.ending == .exited(0), "\(started.errors)")
+      try eventually("it runs again") { entries(folder).count == 2 }
+    }
+  }
+
   @Test("the primary's supervisor is killed: its service ends, another node runs it, never both")
   func killedSupervisor() throws {
     try withNodes(["a", "b", "c"], takeover: "500ms") { nodes, folder in
