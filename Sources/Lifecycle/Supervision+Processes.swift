@@ -140,6 +140,7 @@ extension Supervision {
           let groupIsEmpty = !table.groupExists(group)
           if groupIsEmpty { unguard(id, group) }
           guard isCurrent() else { return }
+          failedSignals.remove(id)
           if status == .signaled(.kill) { explainKill(of: lifecycle.name(of: id)) }
           takeOutputs(of: id, status)
           takeHookResults(of: id)

@@ -79,7 +79,8 @@ public final class Supervision {
   private var pending: [Lifecycle.Event] = []
   private var isHandling = false
   private var isReapingAgain = false
-  private var failedSignals: Set<CInt> = []
+  /// Which of the processes that run now cannot be signalled, as was said.
+  var failedSignals: Set<ProcessID> = []
   private var ending: Lifecycle.Ending?
 
   /// One of the timers that are under way.
@@ -198,7 +199,7 @@ public final class Supervision {
   /// To the leader; that it may not be signalled is said once, since a storm of signals may follow.
   func send(_ signal: Signal, to id: ProcessID) {
     guard let pid = lifecycle.pid(of: id), let failure = table.signal(pid, signal) else { return }
-    guard failedSignals.insert(pid).inserted else { return }
+    guard failedSignals.insert(id).inserted else { return }
     note(.warning, "\(lifecycle.name(of: id)): cannot \(failure)")
   }
 
