@@ -26,6 +26,7 @@ extension Lifecycle {
   mutating func beginDependencies(at now: MonotonicInstant) -> [Effect] {
     guard plan.waitsAtStart else { return beginPhases(at: now) }
     waits.insert(.start)
+    waitBegan = now
     return enter(.dependencies) + [.wait(.start)]
   }
 
@@ -60,7 +61,11 @@ extension Lifecycle {
 
   private mutating func startWaited(_ outcome: WaitOutcome, at now: MonotonicInstant) -> [Effect] {
     switch outcome {
-    case .ready: return beginPhases(at: now)
+    case .ready:
+      let waited = waitBegan.map { now - $0 } ?? .zero
+      infrastructure.waited = waited
+      node.waitedBefore = waited
+      return beginPhases(at: now)
     case .failed(let text):
       return end(Ending(code: 69, reason: "dependency_refused", text: text), at: now)
     case .timedOut(let text):

@@ -74,6 +74,7 @@ extension Lifecycle {
     if infrastructure.errand != nil { return errandEnded(outcome, at: now) }
     if case .ready(let ran, let outputs) = outcome {
       releaseOutputs = outputs
+      node.waitedBefore = infrastructure.waited
       infrastructureView.enter(ran ? .done : .skipped, at: now)
       let line: [Effect] =
         plan.infrastructure.isEmpty ? [] : [completed(infrastructureView, ran: ran, at: now)]

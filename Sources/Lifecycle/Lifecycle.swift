@@ -159,6 +159,8 @@ public struct Lifecycle: Sendable {
   let wallClock: @Sendable () -> UInt64
   var stop: StopState?
   var waits: Set<WaitID> = []
+  /// Since when the top-level `wait_for` is waited for.
+  var waitBegan: MonotonicInstant?
   var leader: LeaderElection
   /// What `hooks.on_role_change` was told last.
   var hookedRole = Snapshot.Role.none

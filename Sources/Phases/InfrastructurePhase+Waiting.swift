@@ -22,7 +22,10 @@ extension InfrastructurePhase {
     case .lookingWhileHoldingOff(let until): return lookWhileHoldingOff(at: found, until: until, now: now)
     case .observing:
       state = .waiting
-      if let outcome = decided(by: found) { return [.abandonLock] + finish(outcome) }
+      if let outcome = decided(by: found) {
+        endWait(at: now)
+        return [.abandonLock] + finish(outcome)
+      }
       notice(found, at: now)
       return wait(at: now)
     case .lockedWhileObserving: return lookInside()
@@ -142,6 +145,7 @@ extension InfrastructurePhase {
     // A claim that was left behind says nothing: it has to be young, or to change while we look.
     let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(claim.heartbeat)))
     holderIsLively = seenHeartbeat != nil || age < InfrastructurePhase.heartbeatLife
+    if holderIsLively { waited = .zero }
     seenHeartbeat = claim.heartbeat
     lastProgress = now
     let names = claim.running.map(\.step)
@@ -172,6 +176,8 @@ extension InfrastructurePhase {
       let still = now - lastProgress
       let waited = now - waitBegan
       if var timeout = rules.timeout {
+        // What is left: at least a look.
+        if timeout > .zero { timeout = max(timeout - self.waited, .milliseconds(1)) }
         // Between two heartbeats of a holder that lives the clock stands still. 0 is one try, whoever holds it.
         if holderIsLively, timeout > .zero { timeout = max(timeout, InfrastructurePhase.heartbeatLife) }
         if still >= timeout { return [.abandonLock] + finish(.timedOut(timeoutText(waited, still: still))) }
@@ -196,6 +202,12 @@ extension InfrastructurePhase {
     return effects + [.awaitChange(next)]
   }
 
+  /// The lock is ours, or not needed.
+  mutating func endWait(at now: MonotonicInstant) {
+    if let lastProgress { waited += now - lastProgress }
+    lastProgress = nil
+  }
+
   private var awaited: String {
     rules.onlyWaits
       ? "the infrastructure phase of run ID \(runID.value) to be complete (\(rules.place))"
@@ -210,9 +222,10 @@ extension InfrastructurePhase {
   }
 
   private func timeoutText(_ waited: Duration, still: Duration) -> String {
-    if holder.isEmpty { return "waited \(waited.readable) for \(awaited)\(heldBy)" }
+    let before = self.waited > .zero ? ", after \(self.waited.readable) for what it needs" : ""
+    if holder.isEmpty { return "waited \(waited.readable) for \(awaited)\(before)\(heldBy)" }
     return
-      "waited \(waited.readable) for \(awaited), \(still.readable) of it without a sign of life from its holder "
+      "waited \(waited.readable) for \(awaited)\(before), \(still.readable) of it without a sign of life from its holder "
       + "(\(holder))"
   }
 

@@ -7,6 +7,7 @@ extension InfrastructurePhase {
     switch state {
     case .waiting, .observing:
       holdsLock = true
+      endWait(at: now)
       if !leftBy.isEmpty, rules.takeoverDelay > .zero {
         state = .takingOver
         return [

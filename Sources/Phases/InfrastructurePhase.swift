@@ -77,6 +77,9 @@ public struct InfrastructurePhase: Sendable {
   var graph: StepGraph
 
   // Waiting.
+  /// What this start has waited before, for something else: `timeout` is one budget for all of it. Afterwards with what
+  /// was waited here, each without what showed progress.
+  public var waited = Duration.zero
   var holder = ""
   var waitBegan: MonotonicInstant?
   var lastProgress: MonotonicInstant?

@@ -34,6 +34,8 @@ public struct NodePhase: Sendable {
   /// Of failed steps, by name; of those of an earlier start until they are run again.
   var unfinished: [String: [String]] = [:]
   var waitBegan: MonotonicInstant?
+  /// What this start has waited before, for something else: `timeout` is one budget for all of it.
+  public var waitedBefore = Duration.zero
   var holder = ""
   var holdsLock = false
   var isInterrupted = false
@@ -180,12 +182,15 @@ public struct NodePhase: Sendable {
 
   mutating func wait(at now: MonotonicInstant) -> [Effect] {
     let waited = waitBegan.map { now - $0 } ?? .zero
-    if let timeout = rules.timeout, waited >= timeout {
+    // What is left: at least a look.
+    let timeout = rules.timeout.map { $0 > .zero ? max($0 - waitedBefore, .milliseconds(1)) : $0 }
+    if let timeout, waited >= timeout {
+      let before = waitedBefore > .zero ? ", after \(waitedBefore.readable) for what came before" : ""
       let reason =
-        "waited \(waited.readable) for the node lock of run ID \(runID.value) (\(rules.place)), held by \(holder)"
+        "waited \(waited.readable) for the node lock of run ID \(runID.value) (\(rules.place))\(before), held by \(holder)"
       return [.abandonLock] + finish(.timedOut(reason))
     }
-    let next = min(rules.timeout.map { $0 - waited } ?? .seconds(5), .seconds(5))
+    let next = min(timeout.map { $0 - waited } ?? .seconds(5), .seconds(5))
     return [
       .waiting(holder: holder),
       .note("waiting for \(holder) to finish the node phase (for \(waited.readable) now)"),
