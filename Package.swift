@@ -41,6 +41,7 @@ let agentTargets: [Target] =
       name: "EndToEnd",
       dependencies: [
         "Probe", "supervisor", "supervisor-agent", "AgentProtocol", "CEndToEnd", "CLinux", "CSQLite",
+        "TestSupport",
       ], exclude: ["CASES.md", "ROWS.md"]),
   ] : []
 
@@ -102,23 +103,29 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
 
     // Tests: a target per source target, and the built program driven from outside.
+    .target(name: "TestSupport", path: "Tests/Support"),
     .executableTarget(name: "Probe", path: "Tests/Probe"),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "CLinux"]),
     .testTarget(name: "SettingsTests", dependencies: ["Settings"], exclude: ["Broken"]),
     .testTarget(name: "ProcessesTests", dependencies: ["Processes", "EventLoop", "CLinux"]),
     .testTarget(name: "ChecksTests", dependencies: ["Checks", "EventLoop"]),
     .testTarget(name: "ControlTests", dependencies: ["Control", "Journal", "EventLoop", "CLinux"]),
-    .testTarget(name: "AgentProtocolTests", dependencies: ["AgentProtocol"], exclude: ["Golden"]),
+    .testTarget(
+      name: "AgentProtocolTests", dependencies: ["AgentProtocol", "TestSupport"], exclude: ["Golden"]),
     .testTarget(
       name: "AgentSupervisionTests",
-      dependencies: ["AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop"]),
+      dependencies: [
+        "AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop", "TestSupport",
+      ]),
     .testTarget(name: "FrameworksTests", dependencies: ["Frameworks", "Settings"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
-    .testTarget(name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop"]),
+    .testTarget(
+      name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop", "TestSupport"]),
     .testTarget(
       name: "LifecycleTests",
       dependencies: [
         "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "EventLoop", "CLinux",
+        "TestSupport",
       ]),
     .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
   ] + agentTargets,

@@ -2,6 +2,7 @@ import AgentProtocol
 import AgentSupervision
 import EventLoop
 import Processes
+import TestSupport
 import Testing
 
 /// An `AgentLife` on a clock of the test's own.

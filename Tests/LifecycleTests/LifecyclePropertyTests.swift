@@ -2,28 +2,13 @@ import Control
 import EventLoop
 import Phases
 import Processes
+import TestSupport
 import Testing
 
 @testable import Lifecycle
 
 /// Whole lives from a seed: whatever happens, a stop signal ends them in time, once, and starts nothing.
 @Suite struct LifecyclePropertyTests {
-  /// SplitMix64, so that a failing life can be replayed by its seed.
-  struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var mixed = state
-      mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-      mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-      return mixed ^ (mixed >> 31)
-    }
-
-    mutating func once(in count: Int) -> Bool { Int.random(in: 0..<count, using: &self) == 0 }
-    mutating func upTo(_ most: Int) -> Int { Int.random(in: 0...most, using: &self) }
-  }
-
   private func script(_ random: inout SeededRandom, endsSoon: Bool) -> ChildScript {
     var script = ChildScript()
     if random.once(in: 20) {
@@ -88,7 +73,7 @@ import Testing
   @Test func aStopSignalEndsEveryLifeInTimeAndStartsNothing() {
     var stages: Set<String> = []
     for seed in UInt64(0)..<3000 {
-      var random = SeededRandom(state: seed)
+      var random = SeededRandom(seed: seed)
       let world = world(&random)
       let hasUnkillable = world.scripts.values.contains { $0.contains(where: \.isUnkillable) }
       world.begin()

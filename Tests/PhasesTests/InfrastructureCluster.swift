@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import TestSupport
 
 @testable import Phases
 

@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import TestSupport
 import Testing
 
 @testable import Phases

@@ -1,4 +1,5 @@
 import Glibc
+import TestSupport
 import Testing
 
 /// The promise: no step runs twice at the same time, none again once it is recorded done, and everybody starts.
@@ -39,7 +40,7 @@ struct PhaseFleetTests {
         return try site.run(settings, app: site.append("app-\(node)"), name: "n\(node)")
       }
       let seed = UInt64.random(in: 0 ... .max)
-      var random = Seeded(state: seed)
+      var random = SeededRandom(seed: seed)
       var watch = Watch()
       func killAndRestart(_ left: Int, _ stages: [Stage], _ old: [Stage]) throws {
         let pause = Deadline(in: Double(random.next() % 300) / 1000)
@@ -84,16 +85,6 @@ struct PhaseFleetTests {
       }
       #expect(site.record().split(separator: "\n").filter { $0.hasPrefix("done ") }.count == Self.names.count)
       for node in 0..<12 { #expect(lines.contains("app-\(node)"), "seed \(seed)") }
-    }
-  }
-
-  /// Numbers that a seed repeats.
-  private struct Seeded {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-      return state >> 33
     }
   }
 }
