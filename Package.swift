@@ -52,6 +52,7 @@ let package = Package(
   products: [
     .executable(name: "supervisor", targets: ["supervisor"]),
     // For the fuzz targets (Tests/Fuzzing), which are a package of their own.
+    .library(name: "AgentProtocol", targets: ["AgentProtocol"]),
     .library(name: "Settings", targets: ["Settings"]),
     .library(name: "Control", targets: ["Control"]),
     // For the simulator (Tests/Simulation), which is another.

@@ -14,5 +14,7 @@ let package = Package(
       name: "SettingsFuzzer", dependencies: [.product(name: "Settings", package: "supervisor")]),
     .executableTarget(
       name: "HTTPFuzzer", dependencies: [.product(name: "Control", package: "supervisor")]),
+    .executableTarget(
+      name: "FramesFuzzer", dependencies: [.product(name: "AgentProtocol", package: "supervisor")]),
   ]
 )
