@@ -20,7 +20,7 @@ struct SettingsCommandTests {
   }
 
   @Test(
-    "DG-03, DG-04, DG-05: a self-need, a duplicate, an unknown need and a circle: exit 78 with the place, nothing started",
+    "DG-03, DG-04, DG-05, C3-1: a self-need, a duplicate, an unknown need and a circle: exit 78 with the place, nothing started",
     arguments: ["step-needs-itself", "step-names", "unknown-needs", "needs-in-a-circle"])
   func graphErrors(_ name: String) throws {
     let folder = Self.root + "/Tests/SettingsTests/Broken"

@@ -178,6 +178,17 @@ import Testing
             + "its holder (them, at step migrate)"))
   }
 
+  /// Between two heartbeats nothing is to be seen of a living holder: a timeout that is shorter must not count that.
+  @Test(arguments: [(0, true), (9_999, true), (10_000, false), (60_000, false)])
+  func aYoungHeartbeatAloneTellsOfALivingHolder(age: UInt64, isLively: Bool) {
+    let written: UInt64 = 1_000_000_000_000
+    let rig = waiter(.with { $0.timeout = .seconds(1) }, stored: .left(at: "migrate", heartbeat: written))
+    rig.wall.now = written + age * 1_000_000
+    for _ in 1...30 where rig.outcome == nil { poll(rig) }
+    // From the first look, a second after the beginning.
+    #expect(rig.milliseconds == (isLively ? 11_000 : 2_000))
+  }
+
   @Test func maxWaitBoundsAWaiterWhateverTheHolderDoes() {
     let rig = waiter(.with { ($0.timeout, $0.maximumWait) = (.seconds(10), .seconds(30)) })
     for second in 1...30 {

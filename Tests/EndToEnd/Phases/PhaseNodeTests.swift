@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import Testing
 
@@ -139,7 +140,9 @@ struct PhaseNodeTests {
     }
   }
 
-  @Test("AI-26, C1-17: old markers go with their locks; the newest three, young ones and locked ones stay")
+  @Test(
+    "AI-26, C1-17: old markers go with their locks, and so do old locks without a marker; the newest three, young ones and locked ones stay"
+  )
   func pruning() throws {
     try withPhaseSite { site in
       try FileSystem.makeDirectory(site.path("markers"))
@@ -152,17 +155,65 @@ struct PhaseNodeTests {
       for (runID, days) in [("young", 6), ("third", 8), ("fourth", 9), ("locked", 10), ("oldest", 11)] {
         try add(runID, days: days)
       }
+      // Locks without a marker: of a release whose node phase never came to its end.
+      for (runID, days) in [("orphan", 8), ("fresh", 6), ("busy", 8)] {
+        try writeFile(site.path("markers/.autoinit_node_\(runID).lock"), "")
+        try FileSystem.age(site.path("markers/.autoinit_node_\(runID).lock"), days: days)
+      }
+      let busy = try #require(try ForeignLock(site.path("markers/.autoinit_node_busy.lock")))
       try writeFile(site.path("markers/unrelated"), "")
       try FileSystem.age(site.path("markers/unrelated"), days: 100)
       let lock = try #require(try ForeignLock(site.path("markers/.autoinit_node_locked.lock")))
       let outcome = try site.finishInit(PhaseSettings(node: [site.note("static")]))
       lock.release()
+      busy.release()
       #expect(outcome.ending == .exited(0))
       let left = try FileSystem.names(in: site.path("markers"))
       let kept = ["locked", "r1", "third", "young"].flatMap {
         [".autoinit_node_\($0).lock", ".autoinit_node_\($0).marker"]
       }
-      #expect(left == kept + ["unrelated"])
+      let locks = ["busy", "fresh"].map { ".autoinit_node_\($0).lock" }
+      #expect(left == (kept + locks).sorted() + ["unrelated"])
+    }
+  }
+
+  @Test("C1-15: a marker does not cover what its step's check does not find on this container")
+  func recheck() throws {
+    try withPhaseSite { site in
+      // Two containers with one marker_dir, each with static files of its own.
+      for (container, lines) in [("a", 1), ("b", 2), ("a", 2), ("b", 2)] {
+        let manifest = site.path("manifest-\(container)")
+        let step = site.step(
+          "static", site.append("static") + "; touch $MANIFEST",
+          "recheck: on_start, check: [/bin/sh, -c, \"test -e $MANIFEST\"]")
+        let outcome = try site.finishInit(
+          PhaseSettings(node: [step]), name: container, environment: ["MANIFEST=\(manifest)"])
+        #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+        #expect(site.lines().count == lines, "\(container)")
+      }
+    }
+  }
+
+  @Test(
+    "marker_dir vanishes under a running step: an error that names it; the next start runs the step again")
+  func vanishedDirectory() throws {
+    try withPhaseSite { site in
+      let settings = PhaseSettings(node: [
+        site.step("static", site.append("static") + "; " + site.await("go"))
+      ])
+      try Stage.run(site.run(settings, app: site.append("app"))) { stage in
+        try site.wait(for: "static", [stage])
+        try FileManager.default.removeItem(atPath: site.path("markers"))
+        try site.open("go")
+        #expect(try stage.waitForEnd() == .exited(70))
+        try stage.waitForEndOfOutput()
+        #expect(
+          stage.errors.text.contains(
+            "node.marker_dir: cannot write \(marker(site)): the lock it needs was removed"))
+      }
+      let again = try site.finishRun(settings, app: site.append("app"))
+      #expect(again.ending == .exited(0))
+      #expect(site.lines() == ["static", "static", "app"])
     }
   }
 

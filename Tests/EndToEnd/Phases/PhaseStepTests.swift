@@ -5,7 +5,7 @@ import Testing
 /// The graph of steps: order, failure, rollback, what is said about it.
 @Suite("phases: steps", .drivesProcesses)
 struct PhaseStepTests {
-  @Test("DG-01, DG-02: needs decide the order, and independent steps run at once under parallelism: 2")
+  @Test("DG-01, DG-02, C3-1: needs decide the order, and independent steps run at once under parallelism: 2")
   func parallel() throws {
     try withPhaseSite { site in
       // Each waits for the other: one after the other they would never end.
@@ -33,7 +33,9 @@ struct PhaseStepTests {
     }
   }
 
-  @Test("DG-06, DG-07: a completed step runs once, also when several need it and one of them is tried again")
+  @Test(
+    "DG-06, DG-07, C3-4: a completed step runs once, also when several need it and one of them is tried again"
+  )
   func once() throws {
     try withPhaseSite { site in
       let flaky = site.append("flaky") + "; test $(grep -c flaky \(site.events)) = 3"
@@ -47,7 +49,8 @@ struct PhaseStepTests {
     }
   }
 
-  @Test("DG-08, BF-03, BF-04, BF-14: the third of four fails: the fourth is not started, and it is said")
+  @Test(
+    "DG-08, BF-03, BF-04, BF-14, C2-8: the third of four fails: the fourth is not started, and it is said")
   func failure() throws {
     try withPhaseSite { site in
       let settings = PhaseSettings(infrastructure: [
@@ -61,6 +64,7 @@ struct PhaseStepTests {
       let lines = outcome.errors.split(separator: "\n")
       #expect(lines.contains { $0.contains("failed at step warm: exit code 4") })
       #expect(lines.last?.contains("76 (infrastructure_failed)") == true)
+      #expect(lines.dropLast().last?.hasSuffix("failed at step warm: exit code 4") == true)
       #expect(try exitReason(site) == "infrastructure_failed")
     }
   }
@@ -119,6 +123,30 @@ struct PhaseStepTests {
       #expect(outcome.errors.contains("failed at step broken: exit code 1"))
       // An undone step and what needs it are not done any more.
       #expect(!site.record().contains("\ndone "))
+    }
+  }
+
+  @Test("DG-09: status lists what became of each rollback while the rest still run")
+  func rollbackStatus() throws {
+    try withPhaseSite { site in
+      let undo = { (script: String) in "rollback: \(RunSettings.shell(script))" }
+      let settings = PhaseSettings(infrastructure: [
+        site.step("first", "true", undo(site.append("first") + "; " + site.await("go"))),
+        site.step("second", "true", undo("exit 7")), site.step("third", "true", undo("true")),
+        site.step("broken", "exit 1"),
+      ])
+      try Stage.run(site.run(settings, app: site.append("app"))) { stage in
+        try site.wait(for: "first", [stage])
+        let text = try site.status()
+        for (step, state) in [
+          ("first", "rolling_back"), ("second", "rollback_failed"), ("third", "rolled_back"),
+          ("broken", "failed"),
+        ] {
+          #expect(text.contains(try Regex("\"name\": ?\"\(step)\",\\s*\"state\": ?\"\(state)\"")), "\(text)")
+        }
+        try site.open("go")
+        #expect(try stage.waitForEnd() == .exited(76))
+      }
     }
   }
 
@@ -182,7 +210,8 @@ struct PhaseStepTests {
     try withPhaseSite { site in
       let settings = PhaseSettings(
         infrastructure: [
-          site.step("good", "true", "rollback: [/bin/true]"), site.step("bad", "exit 3", "needs: [good]"),
+          site.step("good", "true", "rollback: [/bin/true]"),
+          site.step("bad", "exit 3", "needs: [good], retries: 1, retry_delay: 1ms"),
           site.step("left", "true", "needs: [bad]"),
         ], more: ["log: {format: json}"])
       let outcome = try site.finishInit(settings)
@@ -193,6 +222,8 @@ struct PhaseStepTests {
       #expect(
         lines.allSatisfy { $0.run_id == "r1" && !$0.time.isEmpty && !$0.level.isEmpty && !$0.message.isEmpty }
       )
+      let retry = try #require(lines.first { $0.message.contains("trying again in 1ms (1 try left)") })
+      #expect(retry.phase == "infrastructure" && retry.step == "bad")
       let transitions = lines.filter { $0.step != nil && $0.event != nil }
       #expect(
         transitions.map { "\($0.event ?? "") \($0.step ?? "")" } == [
@@ -252,7 +283,13 @@ struct PhaseStepTests {
         let second = PhaseSettings(infrastructure: [site.note("migrate")])
         let outcome = try site.finishRun(second, app: site.append("app"))
         #expect(outcome.ending == .exited(78))
-        #expect(outcome.errors.contains(site.path("run-node")))
+        #expect(
+          outcome.errors.contains(
+            "another supervisor (pid \(stage.pid)) runs with run_dir \(site.path("run-node")): stop it, or give this one"
+          ))
+        // The first one has lost nothing by it.
+        #expect(!site.exists("run-node/exit.json"))
+        #expect(try site.status().contains("\"running\""))
       }
       let listener = try Listener()
       defer { listener.close() }
