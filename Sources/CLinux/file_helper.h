@@ -27,6 +27,8 @@ bool clinux_locks_take(const char *path, uint32_t settling, bool must_be_named, 
 bool clinux_locks_release(const char *path);
 // Whether each of our lock files names us; false with errno. A full disk may have prevented that.
 bool clinux_locks_name(void);
+// Gives those who wait for our locks a sign of life.
+void clinux_locks_touch(void);
 // Whether each of our locks is on a file that others see, as far as can be told.
 bool clinux_locks_stand(void);
 void clinux_locks_guard(int group);

@@ -182,6 +182,7 @@ static bool write_file(uint32_t mode, size_t length) {
   } else {
     error = sync_directory_of(path);
     stage = error != 0 ? CLINUX_FILE_STAGE_SYNC : 0;
+    clinux_locks_touch();
   }
   return clinux_file_answer(CLINUX_FILE_WRITE, error, stage, NULL, 0);
 }

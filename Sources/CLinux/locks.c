@@ -85,16 +85,29 @@ static void interrupt_each_second(bool on) {
   sigprocmask(on ? SIG_UNBLOCK : SIG_BLOCK, &alarm_only, NULL);
 }
 
-// Waits for the lock, telling of each holder. Returns 0, -1 with errno, or -2 when nobody listens any more.
+// When a file was touched last; zero when that cannot be told.
+static struct timespec touched(int fd) {
+  struct stat status;
+  struct timespec never = {0, 0};
+  return fstat(fd, &status) == 0 ? status.st_mtim : never;
+}
+
+// Waits for the lock, telling of each holder and of each sign of its life. Returns 0, -1 with errno, or -2 when nobody
+// listens any more.
 static int wait_for_lock(int fd) {
   static char said[1024], now[1024];
   ssize_t said_length = -1;
+  struct timespec seen = {0, 0};
   for (;;) {
+    struct timespec last = touched(fd);
     ssize_t length = pread(fd, now, sizeof now, 0);
     if (length < 0) length = 0;
+    bool is_touched = last.tv_sec != seen.tv_sec || last.tv_nsec != seen.tv_nsec;
     // A holder that has not written its name yet, or that is giving the lock back, is no news after a name.
-    bool is_news = said_length < 0 || (length > 0 && (length != said_length || memcmp(now, said, (size_t)length) != 0));
+    bool is_news = said_length < 0 || (length > 0 && (is_touched || length != said_length ||
+                                                      memcmp(now, said, (size_t)length) != 0));
     if (is_news) {
+      seen = last;
       if (!clinux_file_answer(CLINUX_FILE_LOCK, EWOULDBLOCK, CLINUX_FILE_STAGE_LOCK, now, (size_t)length)) return -2;
       memcpy(said, now, (size_t)length);
       said_length = length;
@@ -203,6 +216,14 @@ static void end_guarded_groups(void) {
     while (kill(-guarded[i], SIGKILL) == 0 && group_runs(guarded[i])) {
       struct timespec pause = {0, 2000000};
       nanosleep(&pause, NULL);
+    }
+  }
+}
+
+void clinux_locks_touch(void) {
+  for (int i = 0; i < lock_count; i++) {
+    if (futimens(locks[i].fd, NULL) != 0) {
+      // Those who wait see fewer signs of life than there are.
     }
   }
 }

@@ -102,6 +102,20 @@ extension KernelSuite {
       second.helper.close()
     }
 
+    @Test func `what its holder writes is a sign of life for those who wait`() throws {
+      let holder = try contender("first")
+      try world.turn("the lock") { holder.left.count == 1 }
+      let second = try contender("second")
+      try world.turn("busy") { second.busy == ["first"] }
+      for count in 2...3 {
+        holder.helper.write(path("record"), [1], mode: 0o644) { _ in }
+        try world.turn("a sign of life") { second.busy.count == count }
+      }
+      #expect(second.busy == ["first", "first", "first"])
+      second.helper.close()
+      holder.helper.close()
+    }
+
     @Test func `nothing is written under a lock whose file was removed`() throws {
       let holder = try contender("first")
       try world.turn("the lock") { holder.left.count == 1 }
@@ -114,7 +128,7 @@ extension KernelSuite {
       try world.turn("the lock") { second.left == [""] }
       holder.helper.write(path("record"), [2], mode: 0o644) { answers.append($0) }
       try world.turn("an answer") { answers.count == 2 }
-      #expect(answers[1] == FileFailure(stage: .removedLock, code: ESTALE, path: path("lock")))
+      #expect(answers[1] == FileFailure(stage: .lockGone, code: ESTALE, path: path("record")))
       #expect(try contents(of: path("record")) == "\u{1}")
       holder.helper.close()
       second.helper.close()

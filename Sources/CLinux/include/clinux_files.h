@@ -16,7 +16,8 @@ enum clinux_file_operation {
   /// Makes a directory and its missing parents, and refuses one that somebody else could swap (see reply stages).
   CLINUX_FILE_DIRECTORY = 3,
   /// Locks a file exclusively with flock(2), making it when missing. Answers at once, with EWOULDBLOCK and the
-  /// file's content when another process has it; in that case a second answer follows when the lock is ours.
+  /// file's content when another process has it, and again when that changes, or its holder has written something; a
+  /// last answer follows when the lock is ours.
   /// `data` becomes the file's content while it is held, so that others can say whom they wait for. It goes when the
   /// lock is given back, and when PID 1 vanishes after its groups have been ended: so what the answer finds there
   /// names a holder that vanished itself, whose groups may still run. They have `mode` milliseconds to end: a lock that
