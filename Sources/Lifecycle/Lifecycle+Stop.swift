@@ -128,8 +128,11 @@ extension Lifecycle {
     // Once strays are being killed that has a deadline of its own.
     if current.isSweeping { return current.sweepStep < 2 ? sweepTimer(at: now) : [] }
     if current.isOverdue {
-      return [.log(.error, "the stop does not come to an end (a hanging file system?): ending without it")]
-        + finish()
+      // Those that left their groups have not had their turn.
+      return [
+        .log(.error, "the stop does not come to an end (a hanging file system?): ending without it"),
+        .sweep([.kill]),
+      ] + finish()
     }
     stop?.isOverdue = true
     return [

@@ -290,6 +290,19 @@ import Testing
     #expect(world.children.isEmpty)
   }
 
+  @Test func straysAreKilledEvenWhereAHangingStoreKeepsTheStopFromItsEnd() {
+    let world = LifecycleWorld(
+      .simple(services: [.service("db", early: true)], steps: ["first"]),
+      ["db": [ChildScript(strays: 1, straysObey: false)], "step first": [ChildScript()]])
+    world.unlockHangs = true
+    world.begin()
+    world.run(until: "spawn step first")
+    world.signal(.terminate)
+    world.runToExit()
+    #expect(world.logs.contains { $0.hasPrefix("the stop does not come to an end") })
+    #expect(world.trace.contains("sweep KILL"))
+  }
+
   @Test func straysThatNothingEndsAreLeftWithAnError() {
     let world = LifecycleWorld(
       .simple(), ["web": [ChildScript(obeysAfter: nil, strays: 1, straysObey: false, isUnkillable: true)]])
