@@ -17,6 +17,8 @@ class SimulatedProcess {
   private var workers = 0
   private(set) var strays: [CInt] = []
   private var isStopping = false
+  /// Strays that KILL was sent to.
+  private var killed: Set<CInt> = []
 
   init(life: Life, id: ProcessID, incarnation: Int, behaviour: Behaviour) {
     self.life = life
@@ -30,6 +32,8 @@ class SimulatedProcess {
 
   var text: String { "\(life.lifecycleName(id)) (\(pid)) on \(life.name)" }
   var groupRuns: Bool { leaderRuns || workers > 0 }
+  /// Nobody of it is left but those that end now.
+  var isEnding: Bool { !groupRuns && killed.isSuperset(of: strays) }
   /// Nobody of it is left, wherever it is.
   var isGone: Bool { !groupRuns && strays.isEmpty }
   /// Processes below us that are none of our children by name: workers and strays.
@@ -141,7 +145,9 @@ class SimulatedProcess {
     guard strays.contains(stray) else { return }
     let delay: Duration
     switch signal {
-    case .kill: delay = world.killDelay()
+    case .kill:
+      killed.insert(stray)
+      delay = world.killDelay()
     case .terminate:
       guard let time = behaviour.obeysWithin else { return }
       delay = world.random.duration(time)
