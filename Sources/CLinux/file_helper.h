@@ -29,6 +29,8 @@ bool clinux_locks_release(const char *path);
 bool clinux_locks_name(void);
 // Gives those who wait for our locks a sign of life.
 void clinux_locks_touch(void);
+// Whether there is any.
+bool clinux_locks_held(void);
 // Whether each of our locks is on a file that others see, as far as can be told.
 bool clinux_locks_stand(void);
 void clinux_locks_guard(int group);

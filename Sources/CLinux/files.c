@@ -17,6 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+// Milliseconds from one look to the next, whether the files of held locks are still there.
+#define LOOK_AT_LOCKS_EVERY 5000
+
 // This runs in a process of its own with one thread, so plain statics do.
 static char path[MAX_PATH];
 static char *data;
@@ -223,6 +226,18 @@ static bool make_directory(uint32_t mode) {
   return clinux_file_answer(CLINUX_FILE_DIRECTORY, 0, 0, NULL, 0);
 }
 
+// Waits for a request. False when a lock that is held is on a file that others do not see any more: what it protects
+// must end before the next holder begins.
+static bool await_request(void) {
+  while (clinux_locks_held()) {
+    struct pollfd socket = {peer, POLLIN, 0};
+    int ready = poll(&socket, 1, LOOK_AT_LOCKS_EVERY);
+    if (ready > 0) return true;
+    if (!clinux_locks_stand()) return false;
+  }
+  return true;
+}
+
 int clinux_file_helper_main(int socket_fd, const void *unused) {
   (void)unused;
   peer = socket_fd;
@@ -234,7 +249,7 @@ int clinux_file_helper_main(int socket_fd, const void *unused) {
   prctl(PR_SET_PDEATHSIG, (long)SIGKILL, 0L, 0L, 0L);
   struct clinux_file_request request;
   bool alive = true;
-  while (alive && receive(&request, sizeof request)) {
+  while (alive && await_request() && receive(&request, sizeof request)) {
     if (request.path_length >= MAX_PATH || request.data_length > CLINUX_FILE_LIMIT) return 1;
     if (!receive(path, request.path_length) || !receive(data, request.data_length)) break;
     path[request.path_length] = 0;

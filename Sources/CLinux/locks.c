@@ -228,6 +228,8 @@ void clinux_locks_touch(void) {
   }
 }
 
+bool clinux_locks_held(void) { return lock_count > 0; }
+
 bool clinux_locks_stand(void) {
   for (int i = 0; i < lock_count; i++) {
     struct stat ours, theirs;

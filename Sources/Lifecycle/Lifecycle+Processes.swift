@@ -65,7 +65,9 @@ extension Lifecycle {
     case .completed(.exited(0)): return taken ?? .succeeded()
     case .completed(let status): return .failed("\(status)")
     case .gaveUp(let status): return .failed(status.map { "\($0)" } ?? "it could not be started")
-    case .unstartable(let failure): return .failed("\(failure) (\(failure.exitCode))")
+    case .unstartable(let failure):
+      let text = "\(failure) (\(failure.exitCode))"
+      return failure.stage == .clone ? .notRun(text) : .failed(text)
     }
   }
 

@@ -83,9 +83,11 @@ extension Lifecycle {
 
   mutating func roleHookEnded(_ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
     var effects: [Effect] = []
-    if case .failed(let reason) = result {
+    switch result {
+    case .failed(let reason), .notRun(let reason):
       effects.append(
         .log(.warning, "hooks.on_role_change: \(reason)", EventFields("role_hook_failed", reason: reason)))
+    case .succeeded: break
     }
     if stop != nil { return effects + resumeStop(at: now) }
     // What it was told is of yesterday when the role has changed since.

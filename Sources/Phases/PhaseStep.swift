@@ -59,6 +59,8 @@ public enum CommandResult: Equatable, Sendable {
   case succeeded(outputs: [StepOutput] = [])
   /// Another end; the text names it: `exit code 1`, `killed by KILL`, `alembic: not found in PATH (…)`.
   case failed(String)
+  /// The system had no process for it, for now: nothing was run. The text says why.
+  case notRun(String)
 }
 
 /// Which command of a step.

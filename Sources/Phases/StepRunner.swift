@@ -43,11 +43,16 @@ struct StepRunner: Equatable, Sendable {
 
   /// A step without a timeout that takes longer than this is worth a line.
   static let longAfter = Duration.seconds(600)
+  /// How often, and after which pause, a check is tried again that the system had no process for: that it could not be
+  /// run says nothing of the step.
+  static let mostUnrunChecks = 10
+  static let unrunPause = Duration.seconds(1)
 
   let step: PhaseStep
   let task: Task
   private var state = State.idle
   private(set) var attempts = 0
+  private var unrunChecks = 0
   private var outputs: [StepOutput] = []
   private var startedAt: MonotonicInstant?
 
@@ -78,7 +83,7 @@ struct StepRunner: Equatable, Sendable {
       return fail("\(what) did not end within \(step.timeout?.readable ?? "its time")", at: now)
     case (.commandEnded, .interrupting): return end(.interrupted)
     case (.timer, .running(let command)): return timer(command, at: now)
-    case (.timer, .waitingToRetry): return run(.main, at: now)
+    case (.timer, .waitingToRetry): return begin(at: now)
     case (.interrupt, .running), (.interrupt, .timingOut):
       let isStopping = if case .timingOut = state { true } else { false }
       state = .interrupting
@@ -112,8 +117,19 @@ struct StepRunner: Equatable, Sendable {
       return step.hasCheck ? run(.check, at: now) : end(.done)
     case (.succeeded, .check): return end(task == .step ? .done : .skipped("its check passed"))
     case (.succeeded, .rollback): return end(.undone)
-    case (.failed(let reason), .check): return fail("its check failed: \(reason)", at: now)
-    case (.failed(let reason), _): return fail(reason, at: now)
+    case (.notRun(let reason), .check)
+    where task == .verification && unrunChecks < StepRunner.mostUnrunChecks:
+      unrunChecks += 1
+      state = .waitingToRetry
+      return [
+        .note(
+          "step \(step.name): its check could not be run: \(reason); trying again in \(StepRunner.unrunPause.readable)"
+        ),
+        .schedule(now + StepRunner.unrunPause),
+      ]
+    case (.failed(let reason), .check), (.notRun(let reason), .check):
+      return fail("its check failed: \(reason)", at: now)
+    case (.failed(let reason), _), (.notRun(let reason), _): return fail(reason, at: now)
     }
   }
 

@@ -247,4 +247,27 @@ import Testing
     _ = runner.handle(.interrupt, at: instant(2200))
     #expect(runner.commandRuns == (task == .step))
   }
+
+  @Test func aCheckThatCouldNotBeRunSaysNothingOfTheStep() {
+    var runner = StepRunner(step: .named("a", check: true), task: .verification)
+    var now = 0
+    _ = runner.handle(.begin, at: instant(now))
+    for _ in 0..<StepRunner.mostUnrunChecks {
+      let effects = runner.handle(.commandEnded(.notRun("no process")), at: instant(now))
+      #expect(effects.last == .schedule(instant(now + 1000)) && !runner.commandRuns)
+      now += 1000
+      #expect(runner.handle(.timer, at: instant(now)).first == .run(.check))
+    }
+    #expect(
+      runner.handle(.commandEnded(.notRun("no process")), at: instant(now)).last
+        == .ended(.failed(reason: "its check failed: no process"), outputs: []))
+  }
+
+  @Test func aCommandThatCouldNotBeRunHasFailed() {
+    var runner = StepRunner(step: .named("a"))
+    _ = runner.handle(.begin, at: instant(0))
+    #expect(
+      runner.handle(.commandEnded(.notRun("no process")), at: instant(0)).last
+        == .ended(.failed(reason: "no process"), outputs: []))
+  }
 }

@@ -57,11 +57,19 @@ import Testing
         "4:38: error: node.steps[1].needs[1]: \"a\" stands here twice; remove one of the two"
       ]),
     BrokenFile(
+      "too often",
+      "node:\n  steps:\n    - {name: a, run: [x], check: [y], recheck: 10ms, every: 999ms}\n",
+      [
+        "3:48: error: node.steps[0].recheck: more often than once a second is not possible; use '1s' or more",
+        "3:61: error: node.steps[0].every: more often than once a second is not possible; use '1s' or more",
+      ]),
+    BrokenFile(
       "keys that do nothing alone",
       "node:\n  steps:\n    - {name: a, run: [x], recheck: on_start, affects_ready: true}\n    - {name: b, run: [x], affects_ready: true, rollback_on_stop: true}\n    - {name: c, run: [x], wait_for: \"tcp://db:5432\"}\n",
       [
         "3:36: error: node.steps[0].recheck: the step has no check to run again; add 'check: [program, argument]'",
-        "4:42: error: node.steps[1].affects_ready: nothing looks at the step again; add 'recheck: 60s'",
+        "3:61: error: node.steps[0].affects_ready: nothing looks at the step while the app runs; add 'recheck: 60s'",
+        "4:42: error: node.steps[1].affects_ready: nothing looks at the step while the app runs; add 'recheck: 60s'",
         "4:66: error: node.steps[1].rollback_on_stop: the step has no rollback; add 'rollback: [program, argument]'",
         "5:37: error: node.steps[2].wait_for: a step either runs a command or waits, not both; make the wait a step of its own, and let this one need it",
       ]),

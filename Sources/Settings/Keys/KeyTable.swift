@@ -78,7 +78,9 @@ public enum KeyTable {
 
   private static let general: [KeyDescription] = [
     key("run_id", label, "the release: readiness, ledger and markers are versioned by it"),
-    key("timeout", duration, default: "300s", "how long to wait for lock or readiness without progress"),
+    key(
+      "timeout", duration, default: "300s",
+      "how long a start waits, for dependencies, lock and readiness together, without progress"),
     key("max_wait", durationOr("none"), default: "none", "how long to wait for lock or readiness at all"),
     key(
       "stop_timeout", .duration(atLeast: .zero, words: ["auto"]), default: "auto",

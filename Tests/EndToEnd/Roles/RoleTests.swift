@@ -117,6 +117,17 @@ struct RoleTests {
     }
   }
 
+  @Test("somebody removes the lock's file: what the primary runs ends before another node runs it")
+  func removedLock() throws {
+    try withNodes(["a", "b"], takeover: "500ms") { nodes, folder in
+      try eventually("it runs") { entries(folder) == ["enter a primary"] }
+      #expect(unlink(folder + "/shared/leader.lock") == 0)
+      try eventually("it runs elsewhere, or here again") { entries(folder).count >= 2 }
+      #expect(!entries(folder).contains { $0.hasPrefix("twice") })
+      try nodes[0].stage.errorLine(containing: "this node is not the primary any more")
+    }
+  }
+
   @Test("the primary's supervisor is killed: its service ends, another node runs it, never both")
   func killedSupervisor() throws {
     try withNodes(["a", "b", "c"], takeover: "500ms") { nodes, folder in
