@@ -71,7 +71,7 @@ struct RunStart {
     } catch {
       throw StartFailure(error)
     }
-    if ending.code != 0 { log.write(.info, "exiting with code \(ending.code) (\(ending.reason))") }
+    if ending.code != 0 { log.write(.info, ending.lastLine) }
     log.flush(patience: .milliseconds(200))
     return ending.code
   }
@@ -140,7 +140,7 @@ struct RunStart {
     socket.close()
     page?.close()
     // Why it ends was said when it was known.
-    log.write(.info, "exiting with code \(ending.code) (\(ending.reason))")
+    log.write(.info, ending.lastLine)
     let record = ExitRecord.text(code: ending.code, reason: ending.reason, text: ending.text, at: .now)
     if let problem = privateDirectory.write(ExitRecord.fileName, record, mode: 0o600) {
       log.write(.warning, "\(problem)")

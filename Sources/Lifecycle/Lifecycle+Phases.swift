@@ -93,7 +93,8 @@ extension Lifecycle {
       infrastructureView.reason = "step \(step): \(reason)"
       ending = Ending(
         code: 76, reason: "infrastructure_failed",
-        text: "the infrastructure phase of run ID \(plan.runID.value) failed at step \(step): \(reason)")
+        text: "the infrastructure phase of run ID \(plan.runID.value) failed at step \(step): \(reason)",
+        step: step)
     case .timedOut(let text):
       ending = Ending(
         code: 75, reason: plan.scope == .node ? "readiness_timeout" : "lock_timeout", text: text)
@@ -150,7 +151,7 @@ extension Lifecycle {
       nodeView.reason = "step \(step): \(reason)"
       ending = Ending(
         code: 76, reason: "node_failed",
-        text: "the node phase of run ID \(plan.runID.value) failed at step \(step): \(reason)")
+        text: "the node phase of run ID \(plan.runID.value) failed at step \(step): \(reason)", step: step)
     case .timedOut(let text): ending = Ending(code: 75, reason: "node_lock_timeout", text: text)
     case .storeUnusable(let failure):
       ending = Ending(

@@ -116,6 +116,13 @@ public struct Lifecycle: Sendable {
     public var reason: String
     /// One sentence.
     public var text: String
+    /// The step that ended it; nil when none did.
+    public var step: String?
+
+    /// The last line of the log: the code, the stable word, the step.
+    public var lastLine: String {
+      "exiting with code \(code) (\(reason))" + (step.map { ": step \($0)" } ?? "")
+    }
   }
 
   /// Whether the stop was asked for, and how.

@@ -53,7 +53,7 @@ struct PhaseInitTests {
       #expect(outcome.ending == .exited(76))
       #expect(outcome.errors.contains("the traceback\n"))
       #expect(outcome.errors.contains("run ID r1 failed at step migrate: exit code 9"))
-      #expect(outcome.errors.hasSuffix("exiting with code 76 (infrastructure_failed)\n"))
+      #expect(outcome.errors.hasSuffix("exiting with code 76 (infrastructure_failed): step migrate\n"))
     }
   }
 

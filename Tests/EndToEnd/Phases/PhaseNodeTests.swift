@@ -134,7 +134,7 @@ struct PhaseNodeTests {
         ? site.finishInit(settings, ["--fatal-on-error"]) : site.finishRun(settings, app: site.append("app"))
       #expect(outcome.ending == .exited(76))
       #expect(outcome.errors.contains("node phase of run ID r1 failed at step broken: exit code 1"))
-      #expect(outcome.errors.hasSuffix("exiting with code 76 (node_failed)\n"))
+      #expect(outcome.errors.hasSuffix("exiting with code 76 (node_failed): step broken\n"))
       #expect(site.lines() == [])
       #expect(access(marker(site), F_OK) != 0)
     }
