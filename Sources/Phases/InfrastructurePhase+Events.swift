@@ -48,7 +48,8 @@ extension InfrastructurePhase {
     case lock
     /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
     case abandonLock
-    /// Release it; answer with `unlocked`.
+    /// Release it; answer with `unlocked`. The next holder still learns of one that vanished, when what that one ran has
+    /// not had the time to end.
     case unlock
     /// Something about this step.
     case step(Int, StepEffect)

@@ -238,7 +238,7 @@ extension InfrastructurePhase {
       state = .lookingWhileHoldingOff(until: until)
       return read()
     case .pausing: return lock(at: now)
-    case .takingOver: return isInterrupted ? release(.interrupted) : lookInside()
+    case .takingOver: return lookInside()
     default: return []
     }
   }

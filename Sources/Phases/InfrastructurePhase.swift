@@ -227,9 +227,7 @@ public struct InfrastructurePhase: Sendable {
     switch state {
     case .idle, .looking, .holdingOff, .lookingWhileHoldingOff, .waiting, .observing, .pausing:
       return [.abandonLock] + finish(.interrupted)
-    case .lockedWhileObserving, .lookingInside: return release(.interrupted)
-    // Given back now, the lock would tell the next one nothing of the command that may still run.
-    case .takingOver: return []
+    case .lockedWhileObserving, .takingOver, .lookingInside: return release(.interrupted)
     case .verifying: return verify(.interrupt, at: now)
     case .working: return perform(graph.interrupt(at: now), at: now)
     // What is being taken back now is taken back; the rest is not begun.

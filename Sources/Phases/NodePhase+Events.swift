@@ -49,7 +49,8 @@ extension NodePhase {
     case lock
     /// Stop waiting for the lock.
     case abandonLock
-    /// Release it; answer with `unlocked`.
+    /// Release it; answer with `unlocked`. The next holder still learns of one that vanished, when what that one ran has
+    /// not had the time to end.
     case unlock
     /// Something about this step.
     case step(Int, StepEffect)

@@ -203,7 +203,6 @@ public struct NodePhase: Sendable {
     case .locking: return wait(at: now)
     case .pausing: return lock()
     case .takingOver:
-      if isInterrupted { return release(.interrupted) }
       state = .lookingInside
       return [.read]
     default: return []
@@ -331,9 +330,7 @@ public struct NodePhase: Sendable {
     case .idle, .lookingBefore, .awaitingRelease, .locking, .pausing:
       return [.abandonLock] + finish(.interrupted)
     case .verifying: return verify(.interrupt, at: now)
-    case .lookingInside: return release(.interrupted)
-    // Given back now, the lock would tell the next one nothing of the command that may still run.
-    case .takingOver: return []
+    case .takingOver, .lookingInside: return release(.interrupted)
     case .working: return perform(graph.interrupt(at: now), at: now)
     case .undoing(let rest, let outcome):
       state = .undoing(rest.filter { steps[$0].rollsBackOnStop }, outcome)

@@ -27,7 +27,7 @@ import Testing
     Case(.locking, given), Case(.waiting, given), Case(.observing, given), Case(.pausing, given),
     Case(.verifyingOutside, ["stop migrate"], then: "interrupted"),
     Case(.lockedWhileObserving, ["unlock"], then: "interrupted"),
-    Case(.takingOver, [], then: "interrupted"),
+    Case(.takingOver, ["unlock"], then: "interrupted"),
     Case(.lookingInside, ["unlock"], then: "interrupted"),
     Case(.verifyingInside, ["stop migrate"], then: "interrupted"),
     Case(.claiming, [], then: "interrupted"),

@@ -69,7 +69,7 @@ import Testing
     Row(.waiting, .interrupt, ["abandon", "finished: interrupted"]),
     Row(.pausing, .interrupt, ["abandon", "finished: interrupted"]),
     Row(.verifying, .interrupt, ["stop static"], then: "interrupted"),
-    Row(.takingOver, .interrupt, then: "interrupted"),
+    Row(.takingOver, .interrupt, ["unlock"], then: "interrupted"),
     Row(.lookingInside, .interrupt, ["unlock"], then: "interrupted"),
     Row(.running, .interrupt, ["stop static"], then: "interrupted"),
     Row(.timingOut, .interrupt, then: "interrupted"),
