@@ -121,6 +121,10 @@ struct RoleTests {
   func removedLock() throws {
     try withNodes(["a", "b"], takeover: "500ms") { nodes, folder in
       try eventually("it runs") { entries(folder) == ["enter a primary"] }
+      // Who comes to the lock only now makes a new file, and is let in at once.
+      try eventually("the other one waits") {
+        try nodes[1].site.client("start", "beat").errors.contains("(pid \(nodes[0].stage.pid))")
+      }
       #expect(unlink(folder + "/shared/leader.lock") == 0)
       try eventually("it runs elsewhere, or here again") { entries(folder).count >= 2 }
       #expect(!entries(folder).contains { $0.hasPrefix("twice") })
