@@ -142,6 +142,8 @@ extension InfrastructurePhase {
     // Who has failed has ended.
     guard let claim = found?.claim, claim.attempt != found?.failure?.attempt, claim.heartbeat != seenHeartbeat
     else { return }
+    // Who looks after one step of a release that was complete does nothing for those who wait for all of it.
+    if rules.onlyWaits, found?.completedAt != nil { return }
     // A claim that was left behind says nothing: it has to be young, or to change while we look.
     let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(claim.heartbeat)))
     holderIsLively = seenHeartbeat != nil || age < InfrastructurePhase.heartbeatLife

@@ -321,12 +321,13 @@ import Testing
   // MARK: Only waiting
 
   private func onlyWaits(
-    _ stored: ReleaseRecord?, timeout: Duration? = .seconds(10), maximum: Duration? = nil
+    _ stored: ReleaseRecord?, runID: String? = "r1", timeout: Duration? = .seconds(10),
+    maximum: Duration? = nil
   )
     -> InfrastructureRig
   {
     let rig = InfrastructureRig(
-      stored: stored,
+      runID: runID, stored: stored,
       rules: .with {
         ($0.onlyWaits, $0.timeout, $0.maximumWait, $0.place) = (true, timeout, maximum, "/state")
       })
@@ -373,6 +374,20 @@ import Testing
         == .timedOut(
           "waited 30s (max_wait) for the infrastructure phase of run ID r1 to be complete (/state); them, at step "
             + "migrate works on it"))
+  }
+
+  /// Of a development run ID only a start makes it ready; what is repeated under the old readiness goes on for ever.
+  @Test func whoOnlyWaitsSeesNoProgressInRepetitions() {
+    let rig = onlyWaits(.left(at: "warm", done: [migrate, warm], completedAt: 3), runID: nil)
+    for second in 2...12 where rig.outcome == nil {
+      rig.stored = .left(at: "warm", done: [migrate, warm], completedAt: 3, heartbeat: UInt64(second))
+      poll(rig)
+    }
+    guard case .timedOut? = rig.outcome else {
+      Issue.record("\(String(describing: rig.outcome))")
+      return
+    }
+    #expect(rig.milliseconds == 10_000)
   }
 
   /// A word without a ledger is enough for who cannot look into it; so is one under other steps.
