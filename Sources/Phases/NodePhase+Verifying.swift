@@ -64,6 +64,10 @@ extension NodePhase {
   }
 
   private mutating func work(on errand: Errand, at now: MonotonicInstant) -> [Effect] {
+    let step = steps[errand.step]
+    if let need = step.needs.first(where: { found?.failedSteps.contains($0) == true }) {
+      return release(.failed(step: step.name, reason: "it needs \(need), which is not done"))
+    }
     unfinished = found?.unfinished ?? [:]
     state = .working
     for index in steps.indices where index != errand.step {

@@ -284,6 +284,11 @@ public struct NodePhase: Sendable {
     if let errand {
       // Somebody removed it, so that the next start runs the whole phase again.
       guard let found else { return release(.done(ran: true, failedSteps: failed)) }
+      // What was done once stays so, though it could not be done again.
+      let name = steps[errand.step].name
+      if errand.reason == .due, !failed.isEmpty, !found.failedSteps.contains(name) {
+        return release(.done(ran: true, failedSteps: failed))
+      }
       failed += found.failedSteps.filter { $0 != steps[errand.step].name }
     }
     state = .marking

@@ -35,6 +35,28 @@ import Testing
     #expect(rig.marker?.unfinished == ["static": ["a"]], "what others have still to do stays")
   }
 
+  @Test(arguments: [Errand.Reason.checkFailed, .due]) func whatItNeedsComesFirst(_ reason: Errand.Reason) {
+    let rig = NodeRig(
+      [.named("static"), .named("fonts", needs: ["static"], check: true, fatal: false)],
+      marker: Marker(failedSteps: ["static"]), errand: Errand(step: 1, reason: reason))
+    rig.failing = ["check fonts"]
+    rig.send(.begin([]))
+    rig.answerAll()
+    #expect(!rig.trace.contains("run fonts") && rig.marker == Marker(failedSteps: ["static"]))
+    if reason == .checkFailed {
+      #expect(rig.outcome == .failed(step: "fonts", reason: "it needs static, which is not done"))
+    }
+  }
+
+  @Test func aFailedRepetitionChangesNothing() {
+    let before = Marker(doneAt: ["fonts": 1])
+    let rig = rig(.due, marker: before)
+    rig.failing = ["run fonts"]
+    rig.send(.begin([]))
+    rig.answerAll()
+    #expect(rig.outcome == .done(ran: true, failedSteps: ["fonts"]) && rig.marker == before)
+  }
+
   @Test func itIsLookedAtAgainUnderTheLock() {
     let rig = rig(.checkFailed)
     rig.send(.begin([]))
