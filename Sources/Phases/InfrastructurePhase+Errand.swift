@@ -65,11 +65,18 @@ extension InfrastructurePhase {
     if let found { record = found }
     let previous = record.claim
     if let interrupted = interruptedStep(of: previous, among: [step]) { return release(interrupted) }
+    if let need = missingNeed(of: step) {
+      return release(.failed(step: step.name, reason: "it needs \(need), which is not done"))
+    }
     failuresInARow = record.failure?.count ?? 0
     if errand.reason == .checkFailed {
       wasReady = record.completedAt != nil
+      // Parts of a step that is recorded done are of a repetition that did not come to its end: what is to be put right
+      // may be one of them.
+      if record.isDone(step.name, hash: step.hash) { forgetParts(of: [errand.step]) }
       record.entries.removeAll { $0.step == step.name }
-      record.completedAt = nil
+      // Set anew it would tell those who wait to run all of it, as with a development run ID, that somebody has.
+      if !runID.isDevelopment { record.completedAt = nil }
       record.failure = nil
     }
     let wall = wallClock()
@@ -86,9 +93,17 @@ extension InfrastructurePhase {
 
   /// Whether the release is ready once everything that was begun is done.
   var restoresReadiness: Bool {
-    guard let errand else { return true }
-    return errand.reason == .checkFailed
-      && (wasReady || steps.allSatisfy { record.isDone($0.name, hash: $0.hash) })
+    guard errand != nil else { return true }
+    guard record.completedAt == nil, !runID.isDevelopment else { return false }
+    return wasReady || steps.allSatisfy { record.isDone($0.name, hash: $0.hash) }
+  }
+
+  /// What this step needs and the record does not have; somebody's word covers all of it.
+  private func missingNeed(of step: PhaseStep) -> String? {
+    if record.completedAt != nil, record.declaredBy != nil { return nil }
+    return step.needs.first { need in
+      steps.contains { $0.name == need && !record.isDone($0.name, hash: $0.hash) }
+    }
   }
 
   private func doneAt(of errand: Errand, in found: ReleaseRecord?) -> UInt64? {

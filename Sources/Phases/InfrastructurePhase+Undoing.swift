@@ -31,6 +31,7 @@ extension InfrastructurePhase {
         count: InfrastructurePhase.next(failuresInARow), attempt: record.claim?.attempt ?? 1, step: step,
         reason: reason,
         failedAt: wallClock())
+      record.completedAt = nil
     }
     return write(.release(outcome))
   }

@@ -64,6 +64,7 @@ extension InfrastructurePhase {
     let wall = wallClock()
     var effects: [Effect] = []
     if record.declaredBy != nil, record.completedAt != nil { effects += believeDeclaration(at: wall) }
+    forgetParts(of: suspects.filter { record.isDone(steps[$0].name, hash: steps[$0].hash) })
     record.entries.removeAll { entry in suspects.contains { steps[$0].name == entry.step } }
     record.declaredBy = nil
     record.completedAt = nil
@@ -296,7 +297,8 @@ extension InfrastructurePhase {
       if isInterrupted { queue.removeAll { !steps[$0].rollsBackOnStop } }
       return undoNext(queue, .failed(step: steps[index].name, reason: reason), at: now)
     }
-    if isInterrupted {
+    // What an errand has done is done for all nodes, of which only this one stops.
+    if isInterrupted, errand.map({ graph.state(of: $0.step) != .done }) ?? true {
       return undoNext(
         graph.completed.reversed().filter { steps[$0].rollsBackOnStop }, .interrupted, at: now)
     }
@@ -306,6 +308,7 @@ extension InfrastructurePhase {
     }
     if restoresReadiness {
       record.completedAt = wallClock()
+      record.failure = nil
       record.parts = []
     }
     let outcome = Outcome.ready(ran: true, outputs: record.outputs)

@@ -32,12 +32,15 @@ import Testing
     #expect(rig.stored?.isDone("warm", hash: Self.steps[1].hash) == true, "until it is known to be missing")
     rig.failing = []
     rig.answerAll()
+    // To those who wait under a development run ID readiness that was set anew would be that of a start.
+    let kept = runID == nil ? " complete" : ""
     #expect(
       rig.trace == [
-        "read", "lock", "read", "check warm", "write 2:- [migrate]", "write 2:warm [migrate]", "run warm",
-        "check warm", "write 2:- [migrate warm]", "write 2:- [migrate warm] complete", "unlock",
-        "finished: ready, ran",
+        "read", "lock", "read", "check warm", "write 2:- [migrate]\(kept)", "write 2:warm [migrate]\(kept)",
+        "run warm", "check warm", "write 2:- [migrate warm]\(kept)", "write 2:- [migrate warm] complete",
+        "unlock", "finished: ready, ran",
       ])
+    #expect((rig.stored?.completedAt == 9) == (runID == nil))
     #expect(rig.ends == ["warm done"], "the others are not spoken of")
     #expect(rig.phase.ageOfRecord == .zero && rig.problems.isEmpty)
   }
@@ -97,7 +100,7 @@ import Testing
   }
 
   @Test func aReleaseThatIsNotCompleteIsNotMadeSo() {
-    let rig = rig(.checkFailed, stored: nil)
+    let rig = rig(.checkFailed, stored: nil, steps: [.named("migrate"), .named("warm", check: true)])
     rig.failing = ["check warm"]
     rig.send(.begin)
     rig.answer(until: "check warm")
@@ -106,6 +109,65 @@ import Testing
     rig.answerAll()
     #expect(rig.outcome == .ready(ran: true, outputs: []))
     #expect(rig.stored?.completedAt == nil && rig.stored?.entries.map(\.step) == ["warm"])
+  }
+
+  @Test(arguments: [Errand.Reason.checkFailed, .due])
+  func whatItNeedsComesFirst(_ reason: Errand.Reason) {
+    let stored = ReleaseRecord.left(done: [Self.steps[1]])
+    let rig = rig(reason, stored: stored)
+    rig.wall.now = 200_000_000_000
+    rig.failing = ["check warm"]
+    rig.send(.begin)
+    rig.answerAll()
+    #expect(
+      rig.outcome == .failed(step: "warm", reason: "it needs migrate, which is not done"))
+    #expect(rig.stored == stored && !rig.trace.contains("run warm"))
+  }
+
+  @Test(arguments: [("r1", true), (nil, false)])
+  func whatARepetitionCompletesIsReady(runID: String?, isReady: Bool) {
+    var stored = ReleaseRecord.left(done: [Self.steps[0]])
+    stored.failure = ReleaseRecord.Failure(count: 1, attempt: 1, step: "warm", reason: "x", failedAt: 1)
+    let rig = rig(.due, stored: stored, runID: runID)
+    rig.send(.begin)
+    rig.answerAll()
+    #expect(rig.outcome == .ready(ran: true, outputs: []))
+    #expect((rig.stored?.completedAt != nil) == isReady && (rig.stored?.failure == nil) == isReady)
+  }
+
+  @Test(arguments: [Errand.Reason.checkFailed, .due])
+  func whatIsDoneWhenAStopComesStaysDone(_ reason: Errand.Reason) {
+    var steps = Self.steps
+    steps[1].rollsBackOnStop = true
+    let rig = rig(reason, steps: steps)
+    rig.wall.now = 200_000_000_000
+    rig.failing = ["check warm"]
+    rig.send(.begin)
+    rig.answer(until: "run warm")
+    rig.failing = []
+    rig.end("warm", .succeeded())
+    // Its check, after which only the record is still to be written.
+    rig.end("warm", .succeeded())
+    rig.send(.interrupt)
+    rig.answerAll()
+    #expect(!rig.trace.contains("rollback warm") && rig.problems.isEmpty)
+    #expect(rig.stored?.completedAt != nil && rig.stored?.isDone("warm", hash: steps[1].hash) == true)
+  }
+
+  @Test func partsOfARepetitionAreNoneOfARepair() {
+    var stored = ReleaseRecord.left(done: Self.steps, completedAt: 9)
+    stored.parts = [ReleaseRecord.Part(step: "warm", hash: Self.steps[1].hash, name: "a")]
+    let due = rig(.due, stored: stored)
+    due.wall.now = 200_000_000_000
+    due.send(.begin)
+    due.answer(until: "run warm")
+    #expect(due.environment["run warm"]?.last == StepOutput(key: "SUPERVISOR_DONE", value: "a"))
+
+    let repair = rig(.checkFailed, stored: stored)
+    repair.failing = ["check warm"]
+    repair.send(.begin)
+    repair.answer(until: "run warm")
+    #expect(repair.environment["run warm"] == [] && repair.stored?.parts == [])
   }
 
   // MARK: every
