@@ -11,10 +11,19 @@ final class Command: SimulatedProcess {
   let plan: Scenario.Step
   /// What it found in its environment from earlier steps.
   let inputs: [String]
+  /// A check of the upkeep's own, which needs no lock.
+  let isUpkeepCheck: Bool
   private var outputs: [StepOutput] = []
+  /// The parts of its work that are done, some of them by earlier tries.
+  private var partsDone: [String]
 
-  init(life: Life, id: ProcessID, incarnation: Int, kind: StepCommand, inputs: [StepOutput]) {
+  init(
+    life: Life, id: ProcessID, incarnation: Int, kind: StepCommand, inputs: [StepOutput], isUpkeepCheck: Bool
+  ) {
     self.kind = kind
+    self.isUpkeepCheck = isUpkeepCheck
+    let known = inputs.first { $0.key == "SUPERVISOR_DONE" }?.value ?? ""
+    partsDone = kind == .main ? known.split(separator: " ").map(String.init) : []
     self.inputs = inputs.map(\.key)
     switch id {
     case .nodeStep(let index):
@@ -64,16 +73,49 @@ final class Command: SimulatedProcess {
     case .fails: fails = true
     case .failsAtFirst(let times): fails = before < times
     case .failsSometimes(let percent): fails = world.random.chance(percent)
+    case .failsLater(let percent): fails = before > 0 && world.random.chance(percent)
     case .hangsAtFirst(let times):
       if before < times { return }
       fails = false
     }
+    if !partsDone.isEmpty { world.watch.saw(.laterParts) }
+    if !plan.parts.isEmpty { return workPart(fails: fails, before) }
     end(after: world.random.duration(plan.duration)) { [self] in
-      if fails { return .exited(1) }
-      world.store.apply(scope, name)
-      outputs = [StepOutput(key: name, value: "\(before)")]
-      return .exited(0)
+      fails ? .exited(1) : succeeded(before)
     }
+  }
+
+  private func succeeded(_ before: Int) -> ExitStatus {
+    world.store.apply(scope, name)
+    outputs = [StepOutput(key: name, value: "\(before)")]
+    return .exited(0)
+  }
+
+  /// The next part, unless it was done before; one that fails does so anywhere.
+  private func workPart(fails: Bool, _ before: Int) {
+    guard let part = plan.parts.first(where: { !partsDone.contains($0) }) else {
+      return end(after: .milliseconds(1)) { [self] in fails ? .exited(1) : succeeded(before) }
+    }
+    if fails, world.random.chance(40) {
+      return end(after: world.random.duration(plan.duration)) { .exited(1) }
+    }
+    world.watch.began(part, of: self)
+    world.after(world.random.duration(plan.duration)) { [self] in
+      guard leaderRuns, !isStopping else { return }
+      partsDone.append(part)
+      let done = partsDone
+      // The file is watched; whoever is late reads all of it.
+      life.deliver(after: world.random.duration(.microseconds(50)...(.milliseconds(5)))) { [self] in
+        guard life.lifecycle.incarnation(of: id) == incarnation, leaderRuns else { return }
+        tell(done)
+      }
+      workPart(fails: fails, before)
+    }
+  }
+
+  private func tell(_ parts: [String]) {
+    guard case .infrastructureStep(let index) = id, !parts.isEmpty else { return }
+    life.submit(.infrastructure(.partsDone(step: index, parts)))
   }
 
   override func ended(_ status: ExitStatus) {
@@ -91,7 +133,9 @@ final class Command: SimulatedProcess {
   }
 
   override func tell(_ status: ExitStatus) {
-    guard kind == .main, status == .exited(0) else { return }
+    guard kind == .main else { return }
+    tell(partsDone)
+    guard status == .exited(0) else { return }
     life.submit(.commandResult(id, .succeeded(outputs: outputs)))
   }
 }

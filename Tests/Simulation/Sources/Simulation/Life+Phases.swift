@@ -53,7 +53,7 @@ extension Life {
 
   private func read() {
     let helper = isWaitingForLock ? openObserver() : openStore()
-    if let stale = sabotage.staleAnswer() { return feed(.record(stale)) }
+    if let stale = sabotage.staleAnswer(toErrand: hasRun) { return feed(.record(stale)) }
     helper.request(failed: { [self] in feed(.storeFailed(StoreFailure($0))) }) {
       [self, unowned helper] in
       if let problem = helper.problem(.read) {
@@ -76,6 +76,7 @@ extension Life {
   private func write(_ record: ReleaseRecord) {
     // As with an answer that is missing because the helper has just gone: the loss is told by itself.
     guard let store else { return }
+    let record = sabotage.changed(record, by: self)
     let answersEarly = sabotage.answersBeforeDurable
     if answersEarly { deliver(after: .zero) { [self] in feed(.written) } }
     store.request(failed: { [self] in feed(.storeFailed(StoreFailure($0))) }) { [self] in

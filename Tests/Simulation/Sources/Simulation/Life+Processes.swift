@@ -37,6 +37,7 @@ extension Life {
     world.watch.spawned(process)
     if id == .app { appBegins() }
     if world.random.chance(process.behaviour.startFails) {
+      if (process as? Command)?.kind == .check { world.watch.saw(.notRun) }
       let failure = SpawnFailure(stage: .clone, code: 11, command: lifecycleName(id))
       return submit(.process(id, .startFailed(failure)))
     }
@@ -44,6 +45,7 @@ extension Life {
     guarding(id)?.guarded.append(process)
     process.start()
     submit(.process(id, .spawned(pid: process.pid)))
+    if let command = process as? Command, sabotage.releasesErrandEarly(command) { store?.giveUpLocks() }
   }
 
   private func make(_ id: ProcessID, _ incarnation: Int) -> SimulatedProcess {
@@ -51,7 +53,7 @@ extension Life {
     case .infrastructureStep, .nodeStep:
       return Command(
         life: self, id: id, incarnation: incarnation, kind: commandKinds[id] ?? .main,
-        inputs: inputs[id] ?? [])
+        inputs: inputs[id] ?? [], isUpkeepCheck: isUpkeepCheck(id))
     case .app:
       return SimulatedProcess(
         life: self, id: id, incarnation: incarnation, behaviour: world.scenario.app.behaviour)

@@ -80,7 +80,15 @@ final class Life: HelperOwner {
   private(set) var pausedInStop = Duration.zero
   private(set) var saysRole = Snapshot.Role.none
   var stepFailed = false
-  var checkFailed = false
+  /// Steps that count as done, and whose check failed; since it has the lock, once the app runs.
+  var suspects: [LockKind: Set<String>] = [:]
+  /// The record as it was when the lock was taken last.
+  var recordAtLock: ReleaseRecord?
+  /// Steps whose main command has succeeded: whatever is recorded of their parts is of no account.
+  var finishedParts: Set<String> = []
+  /// What it makes of this event may be a check that needs no lock.
+  private var isUpkeepEvent = false
+  private var upkeepChecks: Set<ProcessID> = []
   /// What it read last of the record could not be used.
   var sawDamage = false
   /// When a lock was lost without PID 1 having said so.
@@ -191,6 +199,10 @@ final class Life: HelperOwner {
     isHandling = true
     while isAlive, !pending.isEmpty {
       let next = pending.removeFirst()
+      switch next {
+      case .timer(.infrastructureChore), .timer(.nodeChore): isUpkeepEvent = true
+      default: isUpkeepEvent = false
+      }
       world.trace("\(name) < \(next)")
       for effect in lifecycle.handle(next, at: world.now) {
         if case .log(_, let text, _) = effect {
@@ -210,7 +222,8 @@ final class Life: HelperOwner {
     case .lookAtGroup(let id): lookAtGroup(of: id)
     case .command(let id, let command, let given):
       commandKinds[id] = command
-      inputs[id] = given
+      inputs[id] = sabotage.changed(given)
+      if isUpkeepEvent, command == .check { upkeepChecks.insert(id) } else { upkeepChecks.remove(id) }
     case .health(let id, let effect): perform(effect, of: id)
     case .infrastructure(let effect): perform(effect)
     case .node(let effect): perform(effect)
@@ -236,12 +249,12 @@ final class Life: HelperOwner {
   }
 
   private func said(_ text: String, _ fields: EventFields) {
-    if fields.event == "step_failed" { stepFailed = true }
+    if fields.event == "step_failed", fields.phase == "infrastructure" { stepFailed = true }
     // Also a check that did not end in time, or not with all that it had started.
-    if fields.phase == "infrastructure", text.contains(" is recorded done, but "),
-      let step = text.split(separator: " ").dropFirst().first
-    {
-      world.watch.distrusted(String(step), by: self)
+    if let step = fields.step {
+      if text.contains(" is recorded done, but ") { world.watch.distrusted(step, by: self) }
+      if text.contains(" is covered by the marker, but ") { suspects[.node, default: []].insert(step) }
+      if fields.event == "step_upkeep_failed" { world.watch.saw(.upkeepFailed) }
     }
     guard fields.event == "phase_done", fields.phase == "infrastructure" else { return }
     let moment = Moment(wall: WallTime(nanoseconds: clock.now), monotonic: world.now)
@@ -250,6 +263,12 @@ final class Life: HelperOwner {
     lifecycle.fill(&snapshot, at: moment)
     world.watch.ready(self, ran: snapshot.phases.first?.state == .done)
   }
+
+  /// Whether this command is a check by the upkeep itself.
+  func isUpkeepCheck(_ id: ProcessID) -> Bool { upkeepChecks.contains(id) }
+
+  /// Whether its phases are complete: what it does under their locks are errands.
+  var hasRun: Bool { condition == .running }
 
   /// The app is about to be spawned.
   func appBegins() {

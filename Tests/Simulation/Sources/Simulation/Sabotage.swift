@@ -25,6 +25,16 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case forgottenStrays = "forgotten-strays"
   /// A record that cannot be read is taken for none.
   case damagedRecord = "damaged-record"
+  /// Who repeats a step does not look under the lock whether another has done so.
+  case blindErrand = "blind-errand"
+  /// The lock of an errand is released when its step has begun.
+  case earlyErrandRelease = "early-errand-release"
+  /// A step is not recorded done while it is repeated.
+  case forgetfulRepetition = "forgetful-repetition"
+  /// A step that has put something right leaves the release as it is, not ready.
+  case unreadyRepair = "unready-repair"
+  /// A step is not told which parts of it are done.
+  case forgottenParts = "forgotten-parts"
 }
 
 /// How a planted bug shows in one life: between the values and those who carry out their effects, so that the values
@@ -55,11 +65,34 @@ struct Sabotage {
     return skipsTakeover ? .lockHeld(leftBy: "") : event
   }
 
+  func releasesErrandEarly(_ command: Command) -> Bool {
+    bug == .earlyErrandRelease && command.kind == .main && command.phase == .infrastructure
+      && command.life.hasRun
+  }
+
+  /// The record as it is written.
+  func changed(_ record: ReleaseRecord, by life: Life) -> ReleaseRecord {
+    guard life.hasRun else { return record }
+    var record = record
+    if bug == .forgetfulRepetition {
+      record.entries.removeAll { entry in
+        record.claim?.running.contains { $0.step == entry.step } == true
+      }
+    }
+    if bug == .unreadyRepair, life.suspects[.infrastructure]?.isEmpty == false { record.completedAt = nil }
+    return record
+  }
+
+  /// What a command is told.
+  func changed(_ inputs: [StepOutput]) -> [StepOutput] {
+    bug == .forgottenParts ? inputs.filter { $0.key != "SUPERVISOR_DONE" } : inputs
+  }
+
   mutating func seen(_ record: ReleaseRecord?) { lastSeen = .some(record) }
 
   /// The answer to a read that is made under the lock, without reading.
-  mutating func staleAnswer() -> ReleaseRecord?? {
-    guard bug == .staleLook, looksInside else { return nil }
+  mutating func staleAnswer(toErrand isErrand: Bool) -> ReleaseRecord?? {
+    guard bug == .staleLook || bug == .blindErrand && isErrand, looksInside else { return nil }
     looksInside = false
     return lastSeen
   }

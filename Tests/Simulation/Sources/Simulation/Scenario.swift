@@ -17,11 +17,15 @@ struct Scenario {
       case failsSometimes(Int)
       /// Never ends by itself the first so many times; only with a timeout.
       case hangsAtFirst(Int)
+      /// In so many percent of all runs but the first.
+      case failsLater(Int)
     }
 
     var step: PhaseStep
     var behaviour = Outcome.succeeds
     var duration: ClosedRange<Duration>
+    /// What its work consists of, each done and told one after the other.
+    var parts: [String] = []
     var process = Behaviour(
       obeysWithin: .milliseconds(1)...(.seconds(2)), stopStatus: .signaled(.terminate))
     var stop = StopPolicy(timeout: .seconds(5))
@@ -63,6 +67,8 @@ struct Scenario {
     case readError(Duration)
     /// Somebody undoes by hand what this step did.
     case damage(release: Int, step: Int)
+    /// The same of a step of the node phase, on this node's host.
+    case damageNode(release: Int, step: Int)
     /// Somebody restarts, stops or starts a service, or the app.
     case control(service: Int?)
     /// `supervisor ready set`, or `ready clear`.
@@ -143,6 +149,7 @@ extension Scenario {
       releases: [],
       releaseOf: [], onlyWaits: [], redefines: [], startTimes: [], clockSkew: [])
     let isDevelopment = random.chance(5)
+    let hasUpkeep = random.chance(35)
     for index in 0..<releaseCount {
       let runID = RunID(
         given: isDevelopment ? nil : "release-\(index + 1)", workingDirectory: Array("/app".utf8))
@@ -150,6 +157,7 @@ extension Scenario {
       let steps = Scenario.steps("step", count: count, infrastructure: true, &random)
       let nodeSteps = Scenario.steps("local", count: random.number(0...3), infrastructure: false, &random)
       releases.append(Release(runID: runID, infrastructure: steps, node: nodeSteps))
+      if hasUpkeep { chooseUpkeep(of: index, &random) }
     }
     let redefinition = random.chance(5)
     let waiters = random.chance(10)
@@ -180,6 +188,7 @@ extension Scenario {
         onlyWaits[node] ? .node : isShort ? random.pick([.phases, .infrastructure]) : .life)
     }
     if random.chance(85) { chooseFaults(&random) }
+    if hasUpkeep { chooseLaterDamage(&random) }
     limit = bound
   }
 
@@ -268,6 +277,7 @@ extension Scenario {
       let low: Duration = random.pick([.milliseconds(1), .milliseconds(10)])
       var plan = Step(
         step: step, behaviour: behaviour, duration: low...(low + random.duration(.zero...longest)))
+      if infrastructure, random.chance(15) { plan.parts = (1...random.number(2...4)).map { "part-\($0)" } }
       if random.chance(10) { plan.process.obeysWithin = nil }
       Scenario.chooseCompany(&plan.process, &random)
       return plan

@@ -16,7 +16,7 @@ class SimulatedProcess {
   private(set) var leaderRuns = true
   private var workers = 0
   private(set) var strays: [CInt] = []
-  private var isStopping = false
+  private(set) var isStopping = false
   /// Strays that KILL was sent to.
   private var killed: Set<CInt> = []
 

@@ -107,8 +107,9 @@ extension SimulatedProcess {
   /// The lock that it may run under only.
   var lock: LockKind? {
     switch id {
-    case .infrastructureStep: return .infrastructure
-    case .nodeStep: return .node
+    case .infrastructureStep, .nodeStep:
+      guard let command = self as? Command, !command.isUpkeepCheck else { return nil }
+      return command.phase
     case .service: return self is PrimaryService ? .leader : nil
     case .app, .roleHook: return nil
     }

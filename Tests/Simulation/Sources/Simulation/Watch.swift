@@ -37,13 +37,23 @@ enum Sight: String, CaseIterable, Sendable {
   case unlinkedLeader = "primaries beside one whose directory had vanished"
   case endedUnlinked = "steps ended since their lock was removed"
   case unlinked = "steps under a lock whose directory had vanished"
+  case upkeepCheck = "checks while apps ran"
+  case notRun = "checks that could not be started"
+  case errand = "errands"
+  case repaired = "infrastructure steps put right"
+  case repeated = "infrastructure steps repeated"
+  case nodeRepaired = "node steps put right"
+  case nodeRepeated = "node steps repeated"
+  case upkeepFailed = "errands that failed"
+  case part = "parts of steps"
+  case laterParts = "steps that went on behind their parts"
 }
 
 /// The invariants. It sees what really happens, not what the values believe.
 final class Watch {
   unowned let world: World
   /// What the records have said, for each run ID.
-  private var history: [String: [(time: MonotonicInstant, record: ReleaseRecord)]] = [:]
+  private var history: [String: [(time: MonotonicInstant, record: ReleaseRecord, isErrands: Bool)]] = [:]
   /// Steps that are durable as done and must not run again: the hash of their definition.
   private var done: [String: [String: String]] = [:]
   /// Run IDs that were declared ready by hand.
@@ -89,7 +99,10 @@ final class Watch {
 
   func started(_ command: Command) {
     let life = command.life
-    guard command.kind != .check else { return }
+    guard command.kind != .check else {
+      if command.isUpkeepCheck { saw(.upkeepCheck) }
+      return
+    }
     saw(command.kind == .rollback ? .rollback : command.phase == .node ? .nodeStep : .infrastructureStep)
     for other in world.running
     where other.life !== life && other.kind != .check && other.phase == command.phase {
@@ -142,12 +155,14 @@ final class Watch {
         "claimed before begun", "\(command.text) starts under the claim \(claimText(record))")
     }
     let step = command.plan.step
-    if !life.release.runID.isDevelopment, done[runID]?[step.name] == step.hash {
-      world.violated("never again once done", "\(command.text) starts though it is durable as done")
+    if done[runID]?[step.name] == step.hash {
+      startedAgain(command, record)
+    } else if life.hasRun {
+      saw(.repaired)
     }
     for need in step.needs {
       let hash = life.release.infrastructure.first { $0.step.name == need }?.step.hash ?? ""
-      if !record.isDone(need, hash: hash) {
+      if !record.isDone(need, hash: hash), !(life.hasRun && declared.contains(runID)) {
         world.violated("needs first", "\(command.text) starts though \(need) is not durable as done")
       }
       // Who only declares a step done gives nothing.
@@ -164,20 +179,23 @@ final class Watch {
 
   private func startedNode(_ command: Command) {
     guard command.kind == .main, !world.isTampered(world.markerFile(command.life)) else { return }
-    for need in command.plan.step.needs where !world.store.isApplied(command.scope, need) {
+    for need in command.plan.step.needs
+    where !world.store.isApplied(command.scope, need) && !world.isDamaged(command.scope, need)
+      && !world.markerMayBeMissing(command.life)
+    {
       world.violated("needs first", "\(command.text) starts though \(need) is not done")
     }
+    if command.life.hasRun { startedNodeAgain(command) }
   }
 
   func ended(_ command: Command, isSuccess: Bool) {
-    guard command.kind == .check, !isSuccess else { return }
-    saw(.checkFailed)
-    if command.phase == .infrastructure { distrusted(command.name, by: command.life) }
+    if command.kind == .main, isSuccess { command.life.finishedParts.insert(command.name) }
+    if command.kind == .check, !isSuccess { saw(.checkFailed) }
   }
 
   /// Not what it is recorded to be: it may, and shall, run again.
   func distrusted(_ step: String, by life: Life) {
-    life.checkFailed = true
+    life.suspects[.infrastructure, default: []].insert(step)
     done[life.release.runID.value]?[step] = nil
   }
 
@@ -210,6 +228,7 @@ final class Watch {
     // One that was lost before PID 1 knew of it, and that it has now asked for again.
     owner.life?.lostAt[lock.kind] = nil
     owner.life?.unlinkedAt[lock.kind] = nil
+    if let life = owner.life { errandBegins(life, lock.kind) }
   }
 
   func lockReleased(_ lock: LockFile, by owner: any HelperOwner, why: String?) {
@@ -218,6 +237,7 @@ final class Watch {
     // What has left its group is searched for by PID 1 only.
     let left = life.processes.first { $0.lock == lock.kind && (life.isAlive ? !$0.isGone : $0.groupRuns) }
     if let left { world.violated("lock after step", "\(lock.path) is released while \(left.text) is there") }
+    if lock.kind == .infrastructure, why == "unlock" { errandEnds(life) }
     if lock.kind == .leader, life.saysRole == .primary {
       world.violated("a primary has the lock", "\(life.name) gives it back and still says that it is one")
     }
@@ -235,27 +255,39 @@ final class Watch {
     if record.completedAt != nil, record.failure != nil {
       world.violated("ready or failed", "the record of \(runID) says both")
     }
-    if record.failure != nil, record.failure != before?.failure, !life.stepFailed {
+    let isOldFailure = life.hasRun && record.failure == life.recordAtLock?.failure
+    if record.failure != nil, record.failure != before?.failure, !life.stepFailed, !isOldFailure {
       world.violated(
         "an interruption is no failure", "\(life.name) records a failure though none of its steps failed")
     }
-    if record.completedAt != nil, record.completedAt != before?.completedAt || !isReady(before, life) {
+    // Of a development run ID the word stays while one step is put right: nobody believes what was there before.
+    let isOld =
+      life.hasRun && life.release.runID.isDevelopment && record.completedAt == life.recordAtLock?.completedAt
+    if record.completedAt != nil, !isOld,
+      record.completedAt != before?.completedAt || !isReady(before, life)
+    {
       if let missing = life.release.infrastructure.first(where: {
-        !record.isDone($0.step.name, hash: $0.step.hash)
+        !record.isDone($0.step.name, hash: $0.step.hash) && !wasMissing($0.step, to: life)
       }) {
         world.violated("ready after every step", "\(runID) is ready without \(missing.step.name)")
       }
-      if life.stepFailed { world.violated("ready after every step", "\(runID) is ready after a failure") }
+      let isKept = life.hasRun && record.completedAt == life.recordAtLock?.completedAt
+      if life.stepFailed, !isKept {
+        world.violated("ready after every step", "\(runID) is ready after a failure")
+      }
     }
-    if !world.stateDirectory.hasVanished { follow(record, before, life) }
-    history[runID, default: []].append((world.now, record))
+    if !world.stateDirectory.hasVanished {
+      if life.hasRun { errandRecorded(record, before, life) }
+      follow(record, before, life)
+    }
+    history[runID, default: []].append((world.now, record, life.hasRun))
   }
 
   /// By hand, or by a hand that damages it.
   func changedByHand(_ release: Scenario.Release, _ record: ReleaseRecord?) {
     let runID = release.runID.value
     if record?.declaredBy == nil { done[runID] = nil } else { declared.insert(runID) }
-    history[runID, default: []].append((world.now, record ?? ReleaseRecord(runID: runID)))
+    history[runID, default: []].append((world.now, record ?? ReleaseRecord(runID: runID), false))
   }
 
   private func isReady(_ record: ReleaseRecord?, _ life: Life) -> Bool {
@@ -276,10 +308,16 @@ final class Watch {
       done[runID, default: [:]][entry.step] = entry.hash
     }
     for entry in before?.entries ?? [] where !record.isDone(entry.step, hash: entry.hash) {
+      let isOther =
+        life.release.infrastructure.first { $0.step.name == entry.step }?.step.hash != entry.hash
       let mayForget =
-        life.stepFailed || life.checkFailed || life.stopAskedAt != nil || life.release.runID.isDevelopment
-        || life.release.infrastructure.first { $0.step.name == entry.step }?.step.hash != entry.hash
-      if !mayForget { world.violated("the ledger forgets nothing", "\(life.name) forgets \(entry.step)") }
+        life.hasRun
+        ? mayForget(entry.step, life)
+        : life.stepFailed || life.suspects[.infrastructure]?.isEmpty == false || life.stopAskedAt != nil
+          || life.release.runID.isDevelopment
+      if !mayForget, !isOther {
+        world.violated("the ledger forgets nothing", "\(life.name) forgets \(entry.step)")
+      }
       if done[runID]?[entry.step] == entry.hash { done[runID]?[entry.step] = nil }
     }
   }
@@ -297,7 +335,10 @@ final class Watch {
       let covers =
         world.scenario.onlyWaits[life.node]
         ? version.record.completedAt != nil : isReady(version.record, life)
-      if covers, !life.release.runID.isDevelopment || version.time >= life.beganAt { return }
+      // Who looks after one step has not run all of them since.
+      if covers, !life.release.runID.isDevelopment || version.time >= life.beganAt && !version.isErrands {
+        return
+      }
       // The version before this one was still the present one when the life began.
       if version.time < life.beganAt || index == 0 { break }
     }
@@ -308,7 +349,9 @@ final class Watch {
   func marked(_ life: Life, _ marker: Marker) {
     let scope = world.scope(life, .node)
     guard !world.isTampered(world.markerFile(life)) else { return }
-    for plan in life.release.node where !marker.failedSteps.contains(plan.step.name) {
+    if life.hasRun { errandMarked(life, marker) }
+    for plan in life.release.node
+    where !marker.failedSteps.contains(plan.step.name) && !world.isDamaged(scope, plan.step.name) {
       if !world.store.isApplied(scope, plan.step.name) {
         world.violated(
           "marker after every step", "\(life.name) marks \(plan.step.name) done, which it is not")
@@ -345,6 +388,7 @@ final class Watch {
     {
       world.violated("marker before success", "\(life.name) succeeds without a marker")
     }
+    if afterApp { stoppedByUpkeep(life, ending) }
     if world.scenario.isHealthy, !afterApp, ending.code != 0, !life.wasInterrupted {
       world.violated("a healthy fleet starts", "\(life.name) exits: \(ending)")
     }

@@ -271,10 +271,16 @@ final class World {
       }
     case .damage(let release, let step):
       let plan = scenario.releases[release]
-      let name = plan.infrastructure[step].step.name
-      store.unapply(plan.runID.value, name)
-      damaged.insert("\(plan.runID.value)/\(name)")
+      damage(plan.runID.value, plan.infrastructure[step].step.name)
+    case .damageNode(let release, let step):
+      let plan = scenario.releases[release]
+      damage("\(scenario.hosts[node])/\(plan.runID.value)", plan.node[step].step.name)
     }
+  }
+
+  private func damage(_ scope: String, _ step: String) {
+    store.unapply(scope, step)
+    damaged.insert("\(scope)/\(step)")
   }
 
   /// Cut short, overwritten, or from a version to come.
