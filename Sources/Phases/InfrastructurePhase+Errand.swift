@@ -15,7 +15,7 @@ extension InfrastructurePhase {
     recordedAt = doneAt(of: errand, in: found)
     recordedAtFirst = recordedAt
     switch errand.reason {
-    case .due where !Errand.isDue(doneAt: recordedAt, every: steps[errand.step].repeatsAfter, at: wallClock()):
+    case .due where !isDue(errand, in: found):
       return finish(.ready(ran: false, outputs: found?.outputs ?? []))
     case .checkFailed:
       // Every node's check fails at once; a step that cannot be done is not to be tried by each of them.
@@ -53,6 +53,8 @@ extension InfrastructurePhase {
     if let outcome = decided(by: found, for: errand) { return release(outcome) }
     self.found = found
     switch errand.reason {
+    case .due where !isDue(errand, in: found):
+      return release(.ready(ran: false, outputs: found?.outputs ?? []))
     case .due: return claim(at: now)
     case .checkFailed:
       suspects = []
@@ -104,6 +106,12 @@ extension InfrastructurePhase {
     return step.needs.first { need in
       steps.contains { $0.name == need && !record.isDone($0.name, hash: $0.hash) }
     }
+  }
+
+  /// Only what belongs to a release that is ready is repeated: who completes another one runs it anyway.
+  private func isDue(_ errand: Errand, in found: ReleaseRecord?) -> Bool {
+    found?.completedAt != nil
+      && Errand.isDue(doneAt: recordedAt, every: steps[errand.step].repeatsAfter, at: wallClock())
   }
 
   private func doneAt(of errand: Errand, in found: ReleaseRecord?) -> UInt64? {

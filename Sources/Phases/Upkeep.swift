@@ -27,7 +27,7 @@ public struct Upkeep: Sendable {
   public enum ErrandResult: Equatable, Sendable {
     /// The step was done here and now.
     case done
-    /// There was nothing to do: it is done, or not yet due, and was recorded so long ago.
+    /// There was nothing to do: it is done, or not yet due, and was recorded so long ago; or the release is not ready.
     case notNeeded(age: Duration?)
     /// It failed.
     case failed(String)
@@ -85,6 +85,8 @@ public struct Upkeep: Sendable {
 
   /// From a repair by another node to the check that says whether it helped here.
   static let shortly = Duration.seconds(1)
+  /// From a repetition that has to wait for the release to be ready to the next look.
+  static let unreadyPause = Duration.seconds(60)
 
   private let steps: [PhaseStep]
   private let rules: InfrastructureRules
@@ -324,7 +326,9 @@ public struct Upkeep: Sendable {
     case .done: chores[chore].failures = 0
     case .notNeeded(let age):
       chores[chore].failures = 0
-      pause = max(interval - (age ?? .zero), Upkeep.shortly)
+      let rest = interval - (age ?? interval)
+      // Overdue, but not to be done as long as the release is not ready.
+      pause = rest > .zero ? max(rest, Upkeep.shortly) : min(interval, Upkeep.unreadyPause)
     case .failed(let reason), .unsettled(let reason):
       chores[chore].failures += 1
       pause = min(interval, max(rules.pause(after: chores[chore].failures), Upkeep.shortly))

@@ -111,28 +111,15 @@ import Testing
     #expect(rig.stored?.completedAt == nil && rig.stored?.entries.map(\.step) == ["warm"])
   }
 
-  @Test(arguments: [Errand.Reason.checkFailed, .due])
-  func whatItNeedsComesFirst(_ reason: Errand.Reason) {
+  @Test func whatItNeedsComesFirst() {
     let stored = ReleaseRecord.left(done: [Self.steps[1]])
-    let rig = rig(reason, stored: stored)
-    rig.wall.now = 200_000_000_000
+    let rig = rig(.checkFailed, stored: stored)
     rig.failing = ["check warm"]
     rig.send(.begin)
     rig.answerAll()
     #expect(
       rig.outcome == .failed(step: "warm", reason: "it needs migrate, which is not done"))
     #expect(rig.stored == stored && !rig.trace.contains("run warm"))
-  }
-
-  @Test(arguments: [("r1", true), (nil, false)])
-  func whatARepetitionCompletesIsReady(runID: String?, isReady: Bool) {
-    var stored = ReleaseRecord.left(done: [Self.steps[0]])
-    stored.failure = ReleaseRecord.Failure(count: 1, attempt: 1, step: "warm", reason: "x", failedAt: 1)
-    let rig = rig(.due, stored: stored, runID: runID)
-    rig.send(.begin)
-    rig.answerAll()
-    #expect(rig.outcome == .ready(ran: true, outputs: []))
-    #expect((rig.stored?.completedAt != nil) == isReady && (rig.stored?.failure == nil) == isReady)
   }
 
   @Test(arguments: [Errand.Reason.checkFailed, .due])
@@ -178,6 +165,24 @@ import Testing
     rig.answerAll()
     #expect(rig.trace == ["read", "finished: ready"])
     #expect(rig.phase.ageOfRecord.map { $0 > .seconds(49) } == true)
+  }
+
+  @Test func whatIsDueIsNotRepeatedBeforeTheReleaseIsReady() {
+    for stored in [nil, ReleaseRecord.left(done: Self.steps)] {
+      let rig = rig(.due, stored: stored)
+      rig.wall.now = 200_000_000_000
+      rig.send(.begin)
+      rig.answerAll()
+      #expect(rig.trace == ["read", "finished: ready"])
+    }
+    // Or when it is not any more, once the lock is ours.
+    let rig = rig(.due)
+    rig.wall.now = 200_000_000_000
+    rig.send(.begin)
+    rig.answer(until: "lock")
+    rig.stored?.completedAt = nil
+    rig.answerAll()
+    #expect(rig.trace.suffix(3) == ["read", "unlock", "finished: ready"])
   }
 
   @Test func whatIsDueIsDoneAgainAndStaysDoneMeanwhile() {

@@ -161,6 +161,17 @@ import Testing
     #expect(rig.send(.errandEnded(.interrupted)).isEmpty && rig.timers.isEmpty && rig.upkeep.isQuiet)
   }
 
+  @Test(arguments: [nil, Duration.seconds(400)]) func whatIsOverdueButNotToBeDoneIsLookedAtNowAndThen(
+    age: Duration?
+  ) {
+    for (interval, pause) in [(100, 60.0), (20, 20.0)] {
+      var rig = Rig([Self.watched("warm", every: interval)], needsPrimary: false)
+      _ = rig.send(.begin([], failedSteps: []))
+      #expect(rig.send(.errandEnded(.notNeeded(age: age))) == ["schedule 0"])
+      #expect(rig.pause(0) == pause)
+    }
+  }
+
   @Test func thePrimaryBeforeTheBeginning() {
     var rig = Rig([Self.watched("warm", every: 100)])
     #expect(rig.send(.primary(true)).isEmpty)

@@ -78,9 +78,7 @@ extension Watch {
 
   /// It ends within its budget, and what a KILL at the end of it takes; what hangs beyond our reach has four seconds.
   func stopBegan(_ life: Life) {
-    // A lock of one who vanished is held until what that one ran has ended.
-    let delay = max(life.plan.infrastructureRules.takeoverDelay, life.plan.nodeRules.takeoverDelay)
-    let budget = max(life.plan.stopTimeout, delay) + Watch.killTime
+    let budget = life.plan.stopTimeout + Watch.killTime
     checkStop(of: life, after: budget, isLast: !world.scenario.hasBadStore)
   }
 

@@ -37,6 +37,9 @@ extension Watch {
 
   private func checkAge(of command: Command, _ doneAt: UInt64?, _ interval: Duration) {
     guard let doneAt, !world.scenario.setsClocks else { return }
+    // Where clocks differ by more than the interval, a time too far ahead is no time, until it is none ahead any more.
+    let skew = world.scenario.clockSkew
+    if let low = skew.min(), let high = skew.max(), high - low > interval { return }
     let wall = world.wallClock(of: command.life.node)
     let age = Duration.nanoseconds(Int64(wall) - Int64(doneAt))
     // One that lies ahead of this clock may have been too far ahead when it was looked at.
