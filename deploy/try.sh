@@ -372,7 +372,7 @@ trap cleanup EXIT
 mkdir -p -- "$work"
 "$root/deploy/install-missing.sh" curl
 prepare_python
-[[ $mode == check ]] || echo "building the release (a minute or two the first time)"
+[[ $mode == check ]] || echo "building the release (about five minutes the first time)"
 "$root/deploy/build.sh" "$work/bin"
 
 read -r port health_port < <(free_ports)
