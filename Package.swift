@@ -36,6 +36,21 @@ let agentTargets: [Target] =
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ],
       path: "Sources/Drivers/Probe"),
+    .target(
+      name: "PostgreSQLDriver",
+      dependencies: [
+        "EventLoop", "CPostgreSQL",
+        .product(name: "NIOCore", package: "swift-nio"),
+      ],
+      path: "Sources/Drivers/PostgreSQL"),
+    .testTarget(
+      name: "PostgreSQLDriverTests",
+      dependencies: [
+        "PostgreSQLDriver", "CPostgreSQL", "EventLoop",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ], exclude: ["Server/server.sh"]),
+    .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
     .testTarget(
       name: "EndToEnd",

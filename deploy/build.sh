@@ -35,7 +35,7 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 cd -- "$root"
 
 command -v swift >/dev/null || fail "no swift in PATH; install Swift 6.1 or newer: https://www.swift.org/install"
-deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev
+deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev libpq-dev
 
 log=$(mktemp)
 new=
