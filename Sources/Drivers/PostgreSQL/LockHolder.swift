@@ -25,6 +25,14 @@ public struct LockHolder: Sendable, Equatable, CustomStringConvertible {
     self.age = age
   }
 
+  /// From process, role, name, address, and age in milliseconds.
+  init?(row: [String?]) {
+    guard row.count == 5 else { return nil }
+    self.init(
+      backend: row[0].flatMap { Int32($0) }, role: row[1], applicationName: row[2], address: row[3],
+      age: row[4].flatMap { Int64($0) }.map { .milliseconds(max($0, 0)) })
+  }
+
   /// `"manage.py" (PostgreSQL process 712, role app, from 10.0.0.3, connected for 12s)`.
   public var description: String {
     guard let backend else { return "a prepared transaction" }

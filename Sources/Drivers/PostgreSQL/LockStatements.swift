@@ -26,11 +26,7 @@ struct LockStatements {
     case .endTransaction, .giveBack: return .done
     case .waitUntilFree, .isFree: return .free(isTrue)
     case .whoHolds:
-      guard let row = result.rows.first, row.count == 5 else { return .holder(nil) }
-      return .holder(
-        LockHolder(
-          backend: row[0].flatMap { Int32($0) }, role: row[1], applicationName: row[2], address: row[3],
-          age: row[4].flatMap { Int64($0) }.map { .milliseconds(max($0, 0)) }))
+      return .holder(result.rows.first.flatMap { LockHolder(row: $0) })
     case .ping: return .alive(true)
     case .pingInTransaction: return .alive(result.transaction == .open)
     }
