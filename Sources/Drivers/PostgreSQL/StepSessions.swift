@@ -1,0 +1,50 @@
+/// What the steps of a release still do in the server. A statement goes on there after its client was killed: whoever
+/// takes over from a holder that vanished waits until none of them is left, and ends those that do not end.
+///
+/// Only sessions that kept the name of their `PGAPPNAME` are seen, and only those of roles whose sessions we may see
+/// (our own, those that we are a member of, all with pg_read_all_stats).
+public struct StepSessions: Sendable {
+  static let patience = Duration.seconds(8)
+
+  private let prefix: String
+
+  /// Those of this release, in all databases of the server.
+  public init(project: String, run: String) {
+    prefix = ApplicationName.prefix(project: project, run: run)
+  }
+
+  /// Which there are; `age` is that of the session.
+  public func find(
+    on connection: PostgreSQLConnection,
+    _ completion: @escaping (Result<[LockHolder], PostgreSQLFailure>) -> Void
+  ) {
+    let statement = Statement(
+      """
+      SELECT a.pid, a.usename, a.application_name, pg_catalog.host(a.client_addr),
+        (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - a.backend_start))::bigint
+      FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition) ORDER BY a.pid
+      """, [prefix])
+    connection.send(statement, timeout: Self.patience) { result in
+      completion(result.map { $0.rows.compactMap { LockHolder(row: $0) } })
+    }
+  }
+
+  /// Ends them; how many were told to. They end within moments: `find` shows when.
+  public func terminate(
+    on connection: PostgreSQLConnection, _ completion: @escaping (Result<Int, PostgreSQLFailure>) -> Void
+  ) {
+    let statement = Statement(
+      "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition)",
+      [prefix])
+    connection.send(statement, timeout: Self.patience) { result in
+      completion(result.map { $0.rows.filter { $0.first == "t" }.count })
+    }
+  }
+
+  /// Our own sessions have an empty step.
+  private static let condition = """
+    pg_catalog.starts_with(a.application_name, $1)
+      AND pg_catalog.substr(a.application_name, pg_catalog.length($1) + 1, 1) NOT IN ('', '/')
+      AND a.pid <> pg_catalog.pg_backend_pid()
+    """
+}
