@@ -18,7 +18,16 @@ struct FailureTests {
         "password authentication failed"
       ),
       ("user=ROLE password=right-secret dbname=no_such_database", .database, "3D000", "does not exist"),
-      ("user=ROLE password=right-secret sslmode=require", .certificate, nil, "SSL"),
+      ("user=ROLE password=right-secret dbname=right-secret", .database, "3D000", "\"***\" does not exist"),
+      // The server's certificate is its own authority, and is for another name.
+      (
+        "user=ROLE password=right-secret sslmode=verify-full sslrootcert=CERTIFICATE", .certificate, nil,
+        "db.example"
+      ),
+      (
+        "user=ROLE password=right-secret sslmode=verify-ca sslrootcert=/etc/hostname", .certificate, nil,
+        "/etc/hostname"
+      ),
       ("user=FULL password=right-secret", .tooManyConnections, "53300", "too many connections"),
       ("user=READER password=right-secret", .standby, nil, "default_transaction_read_only"),
       ("user=ROLE password=right-secret hostaddr=127.0.0.1 port=1", .unreachable, nil, "refused"),
@@ -40,7 +49,8 @@ struct FailureTests {
       CREATE ROLE \(role)_reader LOGIN PASSWORD 'right-secret'; ALTER ROLE \(role)_reader SET default_transaction_read_only = on
       """)
     let words = extra.replacing("ROLE", with: role).replacing("FULL", with: role + "_full")
-      .replacing("READER", with: role + "_reader")
+      .replacing("READER", with: role + "_reader").replacing(
+        "CERTIFICATE", with: rig.server.folder + "/server.crt")
     let began = MonotonicInstant.now
     let failure = try #require(try rig.refusal(of: rig.target(extra: words)))
     #expect(failure.cause == cause && failure.sqlState == state, "\(failure)")
@@ -72,6 +82,8 @@ struct FailureTests {
     let missing = try #require(
       try rig.refusal(of: rig.target(port: port, extra: "dbname=no_such_database")))
     #expect(missing.cause == .database && missing.isPermanent, "\(missing)")
+    let plain = try #require(try rig.refusal(of: rig.target(port: port, extra: "sslmode=require")))
+    #expect(plain.cause == .certificate && plain.isPermanent, "\(plain)")
     try server.order("stop")
     let refused = try #require(try rig.refusal(of: rig.target()))
     #expect(refused.cause == .unreachable && !refused.isPermanent && refused.text.contains("refused"))

@@ -29,6 +29,14 @@ final class LockRig: @unchecked Sendable {
   func releaseNow() { lock?.release() }
   func lookedNow(wantsLock: Bool) { lock?.looked(wantsLock: wantsLock) }
 
+  /// The server's process for it.
+  func backend() throws -> Int32 {
+    guard let backend = try rig.onLoop({ [self] in lock?.connection?.session?.backend }) else {
+      throw HarnessError("no connection")
+    }
+    return backend
+  }
+
   func looked(wantsLock: Bool) throws { try rig.onLoop { [self] in lock?.looked(wantsLock: wantsLock) } }
   func abandon() throws { try rig.onLoop { [self] in lock?.abandon() } }
   func release() throws {
@@ -77,7 +85,7 @@ final class LockRig: @unchecked Sendable {
 extension Admin {
   static let lockedByOthers =
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 1311669808 AND objid = 3514919506 "
-    + "AND objsubid = 1 AND "
+    + "AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND "
 
   /// Waits until so many wait for the infrastructure lock.
   func waiters(_ count: Int) throws {

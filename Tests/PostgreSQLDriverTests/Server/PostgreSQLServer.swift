@@ -16,7 +16,6 @@ struct HarnessError: Error, CustomStringConvertible {
 final class PostgreSQLServer: @unchecked Sendable {
   /// The one that all tests share, each with a database of its own: locks are per database.
   static let shared: Result<PostgreSQLServer, HarnessError> = {
-    // Copied by the servers that tests stop and start, so it is made and left stopped.
     do {
       let server = try PostgreSQLServer()
       atexit { if case .success(let server) = PostgreSQLServer.shared { server.end() } }
@@ -27,6 +26,8 @@ final class PostgreSQLServer: @unchecked Sendable {
   }()
 
   let port: UInt16
+  /// Where its files are.
+  let folder: String
   private let process = Process()
   private let input = Pipe()
   private let output = Pipe()
@@ -37,7 +38,7 @@ final class PostgreSQLServer: @unchecked Sendable {
   init() throws {
     var template = Array("/tmp/supervisor-postgresql-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw HarnessError("mkdtemp: \(errno)") }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     chmod(folder, 0o755)
     port = try freePort()
     let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(

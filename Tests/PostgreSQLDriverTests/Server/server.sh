@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A PostgreSQL server for tests: server.sh FOLDER PORT [TEMPLATE]
+# A PostgreSQL server for tests: server.sh FOLDER PORT
 #
-# Makes a cluster in FOLDER (a copy of the stopped one TEMPLATE, which is quicker) and serves it on 127.0.0.1:PORT. It
-# obeys lines on standard input, and answers each with a line: `ok`, or what went wrong.
+# Makes a cluster in FOLDER and serves it on 127.0.0.1:PORT. It obeys lines on standard input, and answers each with a
+# line: `ok`, or what went wrong.
 #   start · stop (immediate: nobody is told) · fast (sessions are ended first)
 #   standby                            start, as a standby that never hears of its primary
 #   bouncer PORT SIZE · unbouncer      PgBouncer in transaction mode, with SIZE connections to the server
@@ -13,7 +13,6 @@ unset CDPATH
 
 folder=$1
 port=$2
-template=${3-}
 
 programs=$(find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
 programs=${programs:-$(pg_config --bindir)}
@@ -54,10 +53,14 @@ start_server() {
 }
 
 make_cluster() {
-  if [[ -n $template ]]; then
-    cp -a -- "$template/data" data
-    return
-  fi
+  # For a name that nobody asks for: connections are encrypted, as they are by default, and can be refused for it.
+  "${as_user[@]}" openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+    -subj /CN=db.example -keyout server.key -out server.crt >openssl.txt 2>&1 || {
+    cat openssl.txt
+    return 1
+  }
+  chmod 600 server.key
+  chmod 644 server.crt
   "${as_user[@]}" "$programs/initdb" -D data -U postgres -A trust -E UTF8 --locale=C --no-sync >initdb.txt 2>&1 || {
     cat initdb.txt
     return 1
@@ -66,6 +69,9 @@ make_cluster() {
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 fsync = off
+ssl = on
+ssl_cert_file = '$folder/server.crt'
+ssl_key_file = '$folder/server.key'
 shared_buffers = 16MB
 max_connections = 150
 log_lock_waits = on
