@@ -41,6 +41,7 @@ let agentTargets: [Target] =
       dependencies: [
         "EventLoop", "CPostgreSQL",
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
       ],
       path: "Sources/Drivers/PostgreSQL"),
     .testTarget(

@@ -1,4 +1,5 @@
 import EventLoop
+import Foundation
 import Glibc
 import Testing
 
@@ -35,6 +36,10 @@ struct PooledLockTests {
         AND backend_xmin IS NULL AND clock_timestamp() - xact_start > '2.5s'
       """, is: "1")
     #expect(pooled.events.rest.isEmpty)
+    // The server's log, with log_lock_waits, has no line for each slice of each waiter.
+    let log = try String(contentsOfFile: rig.server.folder + "/log.txt", encoding: .utf8)
+    #expect(log.contains("ready to accept connections"))
+    #expect(!log.contains("lock timeout") && !log.contains("still waiting"))
     try pooled.release()
     try direct.held()
     let next = try LockRig(rig, target: target)

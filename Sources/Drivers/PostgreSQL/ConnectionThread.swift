@@ -1,7 +1,7 @@
 import CPostgreSQL
 import EventLoop
 import Glibc
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// The one thread that serves all connections of the agent with poll(2). It never blocks in libpq; what may block has
 /// a thread of its own (`ConnectAttempt`, `Wire.cancel`).
@@ -23,7 +23,8 @@ final class ConnectionThread: Sendable {
     var bell: CInt?
   }
 
-  private let inbox = Mutex(Inbox())
+  // On a pthread mutex, which the thread sanitizer sees, unlike the one of Synchronization.
+  private let inbox = NIOLockedValueBox(Inbox())
   private let deliver: @Sendable (UInt64, WireEvent) -> Void
 
   /// - Parameter deliver: is called on the thread, with the number of the connection.
@@ -32,7 +33,7 @@ final class ConnectionThread: Sendable {
   }
 
   func post(_ command: Command) {
-    let failure: PostgreSQLFailure? = inbox.withLock { inbox in
+    let failure: PostgreSQLFailure? = inbox.withLockedValue { inbox in
       if inbox.bell == nil {
         if case .open = command {
           if let failure = start(&inbox) { return failure }
@@ -75,7 +76,7 @@ final class ConnectionThread: Sendable {
   }
 
   private func takeCommands() -> [Command] {
-    inbox.withLock { inbox in
+    inbox.withLockedValue { inbox in
       inbox.isRung = false
       defer { inbox.commands = [] }
       return inbox.commands
@@ -156,12 +157,20 @@ final class ConnectionThread: Sendable {
   }
 
   private func stop(_ wakeUp: CInt) {
-    let rest = inbox.withLock { inbox in
+    let rest = inbox.withLockedValue { inbox in
       if let bell = inbox.bell { close(bell) }
       defer { inbox = Inbox() }
       return inbox.commands
     }
     close(wakeUp)
-    for case .attempted(_, _, .success(let handle)) in rest { PQfinish(handle.pointer) }
+    for command in rest {
+      switch command {
+      case .attempted(_, _, .success(let handle)): PQfinish(handle.pointer)
+      case .open(let wire, _, _):
+        deliver(
+          wire, .ended(PostgreSQLFailure(.lost, "PostgreSQL: the client was ended before it connected")))
+      default: break
+      }
+    }
   }
 }

@@ -7,7 +7,7 @@ import EventLoop
 /// measured on two busy cores). A waiter's statement has a snapshot, and CREATE INDEX CONCURRENTLY waits until
 /// every older snapshot is gone: with a waiter that blocked without end it hung for ever (measured on PostgreSQL 15; no
 /// deadlock is detected, since the lock belongs to another session). So a wait is cut into slices of 0.9 s, which cost
-/// such a migration 0.7 s, and which end before deadlock_timeout, 1 s by default, so that log_lock_waits says nothing.
+/// such a migration 0.9 s at most, and which end before deadlock_timeout, 1 s by default, so that log_lock_waits says nothing.
 ///
 /// Through a pooler in transaction mode a session is nobody's own: the holder keeps a transaction open, which pins the
 /// server's connection (idle, it has no snapshot), and those that wait ask now and then and never wait within a
