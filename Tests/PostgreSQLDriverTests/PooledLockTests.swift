@@ -85,6 +85,27 @@ struct PooledLockTests {
     try rig.admin().eventually("no lock is left", Admin.lockedByOthers + "true", is: "0")
   }
 
+  @Test("nineteen nodes behind a pool of three learn of the holder's end within moments")
+  func released() throws {
+    let (rig, target, _) = try pooledRig(size: 3)
+    let holder = try LockRig(rig, target: target)
+    try holder.held()
+    let looks = Record<MonotonicInstant>()
+    let waiters = try (0..<19).map { _ in
+      try LockRig(rig, target: target) { _, event in if event == .look { looks.append(.now) } }
+    }
+    for waiter in waiters { #expect(try waiter.busy()?.applicationName == "supervisor/shop/r1//lock") }
+    #expect(looks.rest.isEmpty)
+    let began = MonotonicInstant.now
+    try holder.release()
+    let delays = try waiters.map { _ in try looks.next("a look") - began }.sorted()
+    print(
+      "measured: pooled waiters know of the release after \(delays[9].readable) (median), \(delays[18].readable) (last)"
+    )
+    #expect(delays[18] < .seconds(5))
+    for waiter in waiters { try waiter.abandon() }
+  }
+
   @Test(
     "a holder whose server connection is terminated, or whose pooler dies, knows at once",
     arguments: [true, false])
