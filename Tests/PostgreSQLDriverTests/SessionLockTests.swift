@@ -212,4 +212,16 @@ struct SessionLockTests {
     abandoned.held()
     #expect(abandoned.after(.abandon) == [.unschedule, .close])
   }
+
+  @Test("a transaction that is not open any more holds no lock, whatever the server still answers")
+  func transactionGone() {
+    let statements = LockStatements(key: .infrastructure, serverVersion: 150_000)
+    for (transaction, isAlive) in [
+      (StatementResult.Transaction.open, true), (.none, false), (.failed, false),
+    ] {
+      let result = StatementResult(rows: [["1"]], transaction: transaction)
+      #expect(statements.answer(.pingInTransaction, result) == .alive(isAlive))
+      #expect(statements.answer(.ping, result) == .alive(true))
+    }
+  }
 }
