@@ -38,6 +38,23 @@ struct LockTests {
     #expect(try stranger.value("SELECT pg_try_advisory_lock(\(Self.key))") == "t")
   }
 
+  @Test("one that waits for the exclusive form, as django-autoinit does, is not taken for the holder")
+  func exclusiveWaiter() throws {
+    let rig = try Rig()
+    let stranger = try rig.admin()
+    try stranger.run("SELECT pg_advisory_lock_shared(\(Self.key))")
+    let (other, _) = try rig.open(rig.target("waits"))
+    try rig.onLoop { other.send(Statement("SELECT pg_advisory_lock(\(Self.key))"), timeout: nil) { _ in } }
+    try stranger.eventually("it waits", Admin.lockedByOthers + "NOT granted", is: "1")
+    let waiter = try LockRig(rig)
+    #expect(try waiter.events.next("a busy lock") == .busy(nil))
+    try rig.onLoop { other.close() }
+    try stranger.run(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%//waits' "
+        + "AND datname = current_database(); SELECT pg_advisory_unlock_shared(\(Self.key))")
+    try waiter.held()
+  }
+
   @Test("49 waiters learn of the holder's end at once, and one of those that still want it gets it")
   func released() throws {
     let rig = try Rig()
