@@ -1,6 +1,6 @@
 /// What an agent is for.
 public enum AgentRole: String, Hashable, Sendable, CaseIterable {
-  /// Probes, and later the coordination backends.
+  /// Probes, and the coordination backends.
   case coordination
 
   /// The name on the agent's command line.
@@ -27,6 +27,8 @@ public enum AgentReport: Hashable, Sendable {
   case heartbeat
   /// The outcome of the probe of this number.
   case probeResult(id: UInt64, outcome: ProbeOutcome)
+  /// Of lock, record and readiness.
+  case coordination(CoordinationReport)
   /// A line for the log.
   case log(level: LogLevel, text: String)
   /// It ends now, by itself, for this reason.
@@ -75,6 +77,7 @@ public enum AgentReport: Hashable, Sendable {
       }
       fields.write(outcome.text, as: Field.text)
       return Frame(kind: Kind.probeResult, payload: fields.bytes)
+    case .coordination(let report): return report.frame
     case .log(let level, let text):
       fields.write(level.rawValue, as: Field.level)
       fields.write(text, as: Field.text)
@@ -111,7 +114,9 @@ public enum AgentReport: Hashable, Sendable {
       let level = LogLevel(rawValue: try fields.integer(Field.level)) ?? .error
       self = .log(level: level, text: try fields.text(Field.text))
     case Kind.end: self = .end(reason: try FieldReader(frame).text(Field.text))
-    default: return nil
+    default:
+      guard let report = try CoordinationReport(frame) else { return nil }
+      self = .coordination(report)
     }
   }
 }

@@ -6,6 +6,8 @@ public enum AgentRequest: Hashable, Sendable {
   case startUnknownProbe(id: UInt64, method: String)
   /// The answer is no longer wanted; none comes.
   case cancelProbe(id: UInt64)
+  /// Of lock, record and readiness.
+  case coordination(CoordinationRequest)
   /// End in order.
   case end
 
@@ -33,6 +35,7 @@ public enum AgentRequest: Hashable, Sendable {
     case .startUnknownProbe(let id, _), .cancelProbe(let id):
       fields.write(id, as: Field.id)
       return Frame(kind: Kind.cancelProbe, payload: fields.bytes)
+    case .coordination(let request): return request.frame
     case .end: return Frame(kind: Kind.end)
     }
   }
@@ -51,7 +54,9 @@ public enum AgentRequest: Hashable, Sendable {
       }
     case Kind.cancelProbe: self = .cancelProbe(id: try FieldReader(frame).integer(Field.id))
     case Kind.end: self = .end
-    default: return nil
+    default:
+      guard let request = try CoordinationRequest(frame) else { return nil }
+      self = .coordination(request)
     }
   }
 }

@@ -2,6 +2,7 @@
 enum FieldShape: UInt8 {
   case integer = 0x01
   case text = 0x81
+  case bytes = 0x82
 }
 
 /// Collects the fields of one frame.
@@ -23,6 +24,11 @@ struct FieldWriter {
     bytes += [field, FieldShape.text.rawValue] + bigEndian(UInt64(utf8.count), count: 4) + utf8
   }
 
+  /// Bytes go whole: whoever writes them sees to it that they fit into a frame.
+  mutating func write(_ value: [UInt8], as field: UInt8) {
+    bytes += [field, FieldShape.bytes.rawValue] + bigEndian(UInt64(value.count), count: 4) + value
+  }
+
   /// Durations go as nanoseconds; none is negative.
   mutating func write(_ value: Duration, as field: UInt8) {
     let (seconds, attoseconds) = value.components
@@ -37,6 +43,7 @@ struct FieldReader {
   private enum Value {
     case integer(UInt64)
     case text(String)
+    case bytes([UInt8])
     /// Of a shape that this program does not know.
     case other
   }
@@ -65,6 +72,7 @@ struct FieldReader {
           throw .malformed(kind: frame.kind, reason: "has a text in field \(field) that is not UTF-8")
         }
         values[field] = .text(text)
+      case .bytes: values[field] = .bytes(Array(value))
       case nil: values[field] = .other
       }
     }
@@ -79,6 +87,15 @@ struct FieldReader {
     guard case .text(let value) = values[field] else { throw missing(field, "a text") }
     return value
   }
+
+  func bytes(_ field: UInt8) throws(FrameError) -> [UInt8] {
+    guard case .bytes(let value) = values[field] else { throw missing(field, "bytes") }
+    return value
+  }
+
+  func has(_ field: UInt8) -> Bool { values[field] != nil }
+
+  func flag(_ field: UInt8) throws(FrameError) -> Bool { try integer(field) != 0 }
 
   func duration(_ field: UInt8) throws(FrameError) -> Duration {
     .nanoseconds(Int64(clamping: try integer(field)))

@@ -9,7 +9,7 @@
 ///             8  4 bytes  length of the fields, at most 1 MiB
 ///
 /// A field is a number of its own within its kind (1 byte), a shape (1 byte) and a value. Shape 0x01 is an unsigned
-/// integer, 0x81 is text in UTF-8. Whoever does not know a shape can still step over it: below 0x80 the value is 8
+/// integer, 0x81 is text in UTF-8, 0x82 is bytes. Whoever does not know a shape can still step over it: below 0x80 the value is 8
 /// bytes, from 0x80 on it is 4 bytes of length and as many bytes.
 ///
 /// What is not known is passed over, kinds as well as fields, so that a minor version may add both. A change that

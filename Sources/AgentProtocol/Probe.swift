@@ -10,6 +10,11 @@ public enum ProbeTarget: Hashable, Sendable, CustomStringConvertible {
   case file(path: String)
   /// An SQLite database that has to open and answer.
   case sqlite(path: String)
+  /// A PostgreSQL server that has to take connections and answer. The connection string is libpq's, a URL or
+  /// `key=value` pairs, and may have a password; empty: libpq's own environment and files.
+  case postgres(connection: String)
+  /// A Redis server that has to answer. The URL may have a password.
+  case redis(url: String)
 
   /// As in the settings: `tcp://db:5432`, `https://example.org/health`, `file:/run/ready`.
   public var description: String {
@@ -20,7 +25,24 @@ public enum ProbeTarget: Hashable, Sendable, CustomStringConvertible {
       "\(isSecure ? "https" : "http")://\(Self.authority(host, port, isSecure: isSecure))\(path)"
     case .file(let path): "file:\(path)"
     case .sqlite(let path): "sqlite:\(path)"
+    case .postgres(let connection): Self.withoutSecrets(connection) ?? "postgres"
+    case .redis(let url): Self.withoutSecrets(url) ?? "redis"
     }
+  }
+
+  /// Scheme, host and path of a URL; nil for what is none, and where it is not plain where a password ends.
+  private static func withoutSecrets(_ url: String) -> String? {
+    let bytes = Array(url.utf8)
+    guard let colon = bytes.firstIndex(of: UInt8(ascii: ":")), bytes[colon...].starts(with: "://".utf8)
+    else { return nil }
+    let rest = bytes[(colon + 3)...]
+    let query = rest.firstIndex(of: UInt8(ascii: "?")) ?? bytes.count
+    var start = rest.startIndex
+    if let at = rest.firstIndex(of: UInt8(ascii: "@")) {
+      guard at < query, !rest[(at + 1)...].contains(UInt8(ascii: "@")) else { return nil }
+      start = at + 1
+    }
+    return String(decoding: bytes[..<(colon + 3)] + bytes[start..<query], as: UTF8.self)
   }
 
   /// Host and port as they stand in a URL and in the Host header: without the port that is the scheme's own.
@@ -57,6 +79,7 @@ extension ProbeTarget {
     static let host: UInt8 = 17
     static let port: UInt8 = 18
     static let path: UInt8 = 19
+    static let connection: UInt8 = 20
   }
 
   func write(to fields: inout FieldWriter) {
@@ -79,6 +102,12 @@ extension ProbeTarget {
     case .sqlite(let path):
       fields.write("sqlite", as: Field.method)
       fields.write(path, as: Field.path)
+    case .postgres(let connection):
+      fields.write("postgres", as: Field.method)
+      fields.write(connection, as: Field.connection)
+    case .redis(let url):
+      fields.write("redis", as: Field.method)
+      fields.write(url, as: Field.connection)
     }
   }
 
@@ -91,6 +120,8 @@ extension ProbeTarget {
     case "https": return try http(fields, isSecure: true)
     case "file": return .file(path: try fields.text(Field.path))
     case "sqlite": return .sqlite(path: try fields.text(Field.path))
+    case "postgres": return .postgres(connection: try fields.text(Field.connection))
+    case "redis": return .redis(url: try fields.text(Field.connection))
     default: return nil
     }
   }

@@ -179,7 +179,7 @@ struct FrameTests {
     for isReports in [true, false] {
       let bare = decode([garbage], isReports: isReports)
       #expect(garbage.isEmpty || garbage.starts(with: Array("SVAG".utf8)) || bare.error != nil)
-      for kind in [0x0101, 0x0102, 0x0103, 0x0201, 0x0202, 0x0203, 0x0204, 0x0205] as [UInt16] {
+      for kind in Set(Golden.all.map(\.message.frame.kind)) {
         let frame = Frame(kind: kind, payload: garbage)
         let (messages, error) = decode([frame.bytes], isReports: isReports)
         #expect(messages.count <= 1)

@@ -22,7 +22,9 @@ struct Golden: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { name }
 
-  static let all: [Golden] = [
+  static let all: [Golden] = probes + coordinationRequests + coordinationReports
+
+  private static let probes: [Golden] = [
     Golden(
       "probe-tcp",
       .request(
@@ -47,6 +49,15 @@ struct Golden: Sendable, CustomTestStringConvertible {
     Golden(
       "probe-sqlite",
       .request(.startProbe(id: UInt64.max, target: .sqlite(path: "/data/db.sqlite3"), timeout: .zero))),
+    Golden(
+      "probe-postgres",
+      .request(
+        .startProbe(
+          id: 12, target: .postgres(connection: "host=db user=shop password='a b'"), timeout: .seconds(5)))),
+    Golden(
+      "probe-redis",
+      .request(
+        .startProbe(id: 13, target: .redis(url: "rediss://:secret@cache:6380/1"), timeout: .seconds(5)))),
     Golden("probe-cancel", .request(.cancelProbe(id: 7))),
     Golden("request-end", .request(.end)),
     Golden("hello", .report(.hello(version: "0.3.0", role: "coordination", pid: 4321))),
