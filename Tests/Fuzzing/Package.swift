@@ -16,5 +16,6 @@ let package = Package(
       name: "HTTPFuzzer", dependencies: [.product(name: "Control", package: "supervisor")]),
     .executableTarget(
       name: "FramesFuzzer", dependencies: [.product(name: "AgentProtocol", package: "supervisor")]),
+    .executableTarget(name: "RedisFuzzer"),
   ]
 )

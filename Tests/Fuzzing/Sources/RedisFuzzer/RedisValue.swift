@@ -1,0 +1,1 @@
+../../../../Sources/Drivers/Redis/RedisValue.swift
