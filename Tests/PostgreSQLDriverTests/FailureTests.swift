@@ -1,4 +1,6 @@
+import AgentProtocol
 import EventLoop
+import TestSupport
 import Testing
 
 @testable import PostgreSQLDriver

@@ -1,4 +1,5 @@
 import EventLoop
+import TestSupport
 import Testing
 
 @testable import PostgreSQLDriver
@@ -190,11 +191,12 @@ struct TablesTests {
     #expect(try rig.prepare(tables, connection) == nil)
     try admin.run(
       "ALTER TABLE supervisor_release OWNER TO postgres; ALTER TABLE supervisor_step OWNER TO postgres;"
+        + "ALTER TABLE supervisor_lock OWNER TO postgres;"
         + "GRANT SELECT ON supervisor_release TO \"\(role)\"")
     let using = try remedy()
     #expect(
       using == "GRANT SELECT, INSERT, UPDATE, DELETE ON \"public\".\"supervisor_release\", "
-        + "\"public\".\"supervisor_step\" TO \"\(role)\";")
+        + "\"public\".\"supervisor_step\", \"public\".\"supervisor_lock\" TO \"\(role)\";")
     try admin.run(using)
     #expect(try rig.prepare(tables, connection) == nil)
     try rig.write(release(), tables, connection)
@@ -218,7 +220,7 @@ struct TablesTests {
         "RENAME CONSTRAINT supervisor_version_1 TO supervisor_version_0",
         "has version 0, from an earlier supervisor"
       ),
-    ], ["supervisor_release", "supervisor_step"])
+    ], ["supervisor_release", "supervisor_step", "supervisor_lock"])
   func versions(change: (sql: String, text: String), table: String) throws {
     let rig = try Rig()
     let (connection, _) = try rig.open(rig.target())

@@ -41,7 +41,8 @@ public final class PostgreSQLClient {
     lastID += 1
     let id = lastID
     let connection = PostgreSQLConnection(
-      id: id, thread: thread, timeout: timeout, completion: completion, onEnd: onEnd,
+      id: id, thread: thread, timeout: timeout, takesStandby: target.takesStandby, completion: completion,
+      onEnd: onEnd,
       forget: { [connections] in connections.all[id] = nil })
     connections.all[id] = connection
     thread.post(.open(wire: id, target, timeout: timeout))

@@ -26,9 +26,10 @@ public final class PostgreSQLConnection {
   private let id: UInt64
   private let thread: ConnectionThread
   private let timeout: Duration
+  private let takesStandby: Bool
   private let began = MonotonicInstant.now
   private var opening: ((Result<PostgreSQLSession, PostgreSQLFailure>) -> Void)?
-  private let onEnd: (PostgreSQLFailure) -> Void
+  private var onEnd: (PostgreSQLFailure) -> Void
   private let forget: () -> Void
   private var requests: [UInt64: Completion] = [:]
   private var lastRequest: UInt64 = 0
@@ -38,13 +39,14 @@ public final class PostgreSQLConnection {
   public private(set) var session: PostgreSQLSession?
 
   init(
-    id: UInt64, thread: ConnectionThread, timeout: Duration,
+    id: UInt64, thread: ConnectionThread, timeout: Duration, takesStandby: Bool,
     completion: @escaping (Result<PostgreSQLSession, PostgreSQLFailure>) -> Void,
     onEnd: @escaping (PostgreSQLFailure) -> Void, forget: @escaping () -> Void
   ) {
     self.id = id
     self.thread = thread
     self.timeout = timeout
+    self.takesStandby = takesStandby
     opening = completion
     self.onEnd = onEnd
     self.forget = forget
@@ -83,6 +85,8 @@ public final class PostgreSQLConnection {
   private func finish(_ failure: PostgreSQLFailure) {
     end = failure
     opening = nil
+    // Both may hold us.
+    onEnd = { _ in }
     requests = [:]
     forget()
   }
@@ -111,7 +115,7 @@ public final class PostgreSQLConnection {
         guard let backend = answer.field(0, 0).flatMap({ Int32($0) }) else {
           return refuse(PostgreSQLFailure(.statement, "\(place): an answer without sense"))
         }
-        guard answer.field(0, 1) != "t" else {
+        guard answer.field(0, 1) != "t" || takesStandby else {
           return refuse(
             PostgreSQLFailure(
               .standby, sqlState: "25006",

@@ -11,6 +11,8 @@ public final class PostgreSQLLock {
   public enum Event: Sendable, Equatable {
     /// Another session has the lock; told for each one that is seen, nil when it is gone again already.
     case busy(LockHolder?)
+    /// The one that was told last has it still: told every few seconds.
+    case stillBusy(LockHolder)
     /// The server cannot be used; it is tried again until it can.
     case unavailable(PostgreSQLFailure)
     /// The holder is gone: read the record, then call `looked`.
@@ -101,6 +103,7 @@ public final class PostgreSQLLock {
       timer?.cancel()
       timer = nil
     case .busy(let holder): onEvent(.busy(holder))
+    case .stillBusy(let holder): onEvent(.stillBusy(holder))
     case .unavailable(let failure): onEvent(.unavailable(failure))
     case .look: onEvent(.look)
     case .held: if let session = connection?.session { onEvent(.held(session)) }

@@ -1,3 +1,4 @@
+import AgentProtocol
 import CPostgreSQL
 
 /// Which database, as whom, and under which name.
@@ -7,6 +8,8 @@ public struct PostgreSQLTarget: Sendable, Equatable {
   public var connectionString: String
   /// What others see in pg_stat_activity.
   public var applicationName: String
+  /// Whether a standby will do: for those who only want to know whether the server takes connections.
+  public var takesStandby = false
 
   /// A target.
   public init(connectionString: String, applicationName: ApplicationName) {
@@ -20,7 +23,8 @@ public struct PostgreSQLTarget: Sendable, Equatable {
   func parameters() throws(PostgreSQLFailure) -> [(String, String)] {
     _ = try secrets()
     var parameters = [
-      ("target_session_attrs", "read-write"), ("keepalives", "1"), ("keepalives_idle", "3"),
+      ("target_session_attrs", takesStandby ? "any" : "read-write"), ("keepalives", "1"),
+      ("keepalives_idle", "3"),
       ("keepalives_interval", "1"), ("keepalives_count", "5"), ("tcp_user_timeout", "8000"),
     ]
     if !connectionString.isEmpty { parameters.append(("dbname", connectionString)) }

@@ -10,7 +10,7 @@ struct ReleaseStatements: Sendable {
   }
 
   private static let now = nanoseconds("pg_catalog.clock_timestamp()")
-  private static let durable =
+  static let durable =
     "(SELECT CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'off' "
     + "THEN pg_catalog.set_config('synchronous_commit', 'local', true) END)"
 
@@ -83,7 +83,8 @@ struct ReleaseStatements: Sendable {
 
   /// Puts the record in the place of what is there, unless another one has claimed the release since: an attempt's number
   /// fences off those before it. One row: the time, whether it was written, and whose claim was found before.
-  func writing(_ release: StoredRelease) -> Statement {
+  /// - Parameter unmarking: whose mark on the infrastructure lock goes with it, if it was written.
+  func writing(_ release: StoredRelease, unmarking owner: String? = nil) -> Statement {
     let (claim, failure) = (release.claim, release.failure)
     var parameters: [String?] = [project, runID, claim?.owner, claim.map { "\($0.attempt)" }]
     let running = claim?.running ?? []
@@ -96,6 +97,16 @@ struct ReleaseStatements: Sendable {
       release.completedAt.map { "\($0 / 1000)" }, release.declaredBy,
     ]
     parameters += stepParameters(release)
+    var unmarking = ""
+    if let owner {
+      parameters.append(owner)
+      unmarking = """
+        , unmarked AS (
+          DELETE FROM \(layout.lock) l USING written
+          WHERE l.project = $1 AND l.run_id = $2 AND l.name = '\(LockRows.Name.infrastructure.rawValue)' AND l.owner = $20
+        )
+        """
+    }
     return Statement(
       """
       WITH t AS (SELECT pg_catalog.clock_timestamp() AS now), given AS (
@@ -135,7 +146,7 @@ struct ReleaseStatements: Sendable {
         ON CONFLICT (project, run_id, step, hash) DO UPDATE SET position = EXCLUDED.position,
           done_at = EXCLUDED.done_at, output_names = EXCLUDED.output_names, output_values = EXCLUDED.output_values,
           parts = EXCLUDED.parts
-      )
+      )\(unmarking)
       SELECT \(Self.nanoseconds("t.now")), (SELECT count(*) FROM written), r.owner, r.attempt, \(Self.durable)
       FROM t LEFT JOIN \(layout.release) r ON r.project = $1 AND r.run_id = $2
       """, parameters)

@@ -82,11 +82,12 @@ public struct ReleaseTables: Sendable {
 
   /// Puts the record in the place of what is there, durably, and answers with the server's time. The times of claim,
   /// heartbeat and failure are set by the server. Fails as `superseded` when another one has claimed the release since.
+  /// - Parameter unmarking: whose mark on the infrastructure lock (`LockRows`) goes in the same transaction.
   public func write(
-    _ release: StoredRelease, on connection: PostgreSQLConnection,
+    _ release: StoredRelease, unmarking owner: String? = nil, on connection: PostgreSQLConnection,
     _ completion: @escaping (Result<UInt64, PostgreSQLFailure>) -> Void
   ) {
-    connection.send(statements.writing(release), timeout: Self.patience) { result in
+    connection.send(statements.writing(release, unmarking: owner), timeout: Self.patience) { result in
       completion(
         result.flatMap { answer in
           guard answer.field(0, 1) == "1", let now = answer.field(0, 0).flatMap({ UInt64($0) }) else {

@@ -88,6 +88,8 @@ public struct SessionLock: Sendable {
     case unschedule
     /// Another one has the lock: told when it is another one than before.
     case busy(LockHolder?)
+    /// The one that was told last has it still: told as often as it is looked.
+    case stillBusy(LockHolder)
     /// The server cannot be used; it is tried again.
     case unavailable(PostgreSQLFailure)
     /// The holder is gone: look whether there is something left to do, then feed `looked`.
@@ -224,7 +226,9 @@ public struct SessionLock: Sendable {
 
     case (.holder(let found), .asking):
       holderAsked = now
-      guard !isHolderTold || !(found?.isSame(as: holder) ?? (holder == nil)) else { return wait(at: now) }
+      guard !isHolderTold || !(found?.isSame(as: holder) ?? (holder == nil)) else {
+        return (found.map { [.stillBusy($0)] } ?? []) + wait(at: now)
+      }
       isHolderTold = true
       holder = found
       return [.busy(found)] + wait(at: now)

@@ -1,16 +1,37 @@
+import AgentProtocol
+
 /// What the steps of a release still do in the server. A statement goes on there after its client was killed: whoever
 /// takes over from a holder that vanished waits until none of them is left, and ends those that do not end.
 ///
 /// Only sessions that kept the name of their `PGAPPNAME` are seen, and only those of roles whose sessions we may see
-/// (our own, those that we are a member of, all with pg_read_all_stats).
+/// (our own, those that we are a member of, all with pg_read_all_stats), in the database of the lock.
 public struct StepSessions: Sendable {
   static let patience = Duration.seconds(8)
 
-  private let prefix: String
+  /// A release whose steps are looked for.
+  public struct Release: Sendable, Hashable {
+    /// The namespace.
+    public var project: String
+    /// The run ID.
+    public var run: String
 
-  /// Those of this release, in all databases of the server.
+    /// A release.
+    public init(project: String, run: String) {
+      self.project = project
+      self.run = run
+    }
+  }
+
+  private let prefixes: String
+
+  /// Those of this release.
   public init(project: String, run: String) {
-    prefix = ApplicationName.prefix(project: project, run: run)
+    self.init(of: [Release(project: project, run: run)])
+  }
+
+  /// Those of any of these releases.
+  public init(of releases: [Release]) {
+    prefixes = ArrayText.encode(releases.map { ApplicationName.prefix(project: $0.project, run: $0.run) })
   }
 
   /// Which there are; `age` is that of the session.
@@ -23,7 +44,7 @@ public struct StepSessions: Sendable {
       SELECT a.pid, a.usename, a.application_name, pg_catalog.host(a.client_addr),
         (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - a.backend_start))::bigint
       FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition) ORDER BY a.pid
-      """, [prefix])
+      """, [prefixes])
     connection.send(statement, timeout: Self.patience) { result in
       completion(result.map { $0.rows.compactMap { LockHolder(row: $0) } })
     }
@@ -35,16 +56,18 @@ public struct StepSessions: Sendable {
   ) {
     let statement = Statement(
       "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition)",
-      [prefix])
+      [prefixes])
     connection.send(statement, timeout: Self.patience) { result in
       completion(result.map { $0.rows.filter { $0.first == "t" }.count })
     }
   }
 
-  /// Our own sessions have an empty step.
+  /// Our own sessions have an empty step. Another database of the server may have a deployment of the same project and
+  /// run ID, which has a lock of its own.
   private static let condition = """
-    pg_catalog.starts_with(a.application_name, $1)
-      AND pg_catalog.substr(a.application_name, pg_catalog.length($1) + 1, 1) NOT IN ('', '/')
-      AND a.pid <> pg_catalog.pg_backend_pid()
+    EXISTS (SELECT 1 FROM pg_catalog.unnest($1::text[]) AS p(prefix)
+        WHERE pg_catalog.starts_with(a.application_name, p.prefix)
+          AND pg_catalog.substr(a.application_name, pg_catalog.length(p.prefix) + 1, 1) NOT IN ('', '/'))
+      AND a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
     """
 }

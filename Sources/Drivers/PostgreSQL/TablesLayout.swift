@@ -21,7 +21,7 @@ public struct TablesLayout: Sendable, Equatable {
   public init(schema: String = "public", table: String = "supervisor") throws(PostgreSQLFailure) {
     self.schema = schema
     self.table = table
-    let names = [schema, table + "_release", table + "_step"]
+    let names = [schema, table + "_release", table + "_step", table + "_lock"]
     guard !schema.isEmpty, !table.isEmpty, names.allSatisfy({ $0.utf8.count <= 63 && !$0.utf8.contains(0) })
     else {
       throw PostgreSQLFailure(
@@ -39,11 +39,15 @@ public struct TablesLayout: Sendable, Equatable {
   var release: String { Self.quoted(schema) + "." + Self.quoted(table + "_release") }
   /// The table of their steps.
   var step: String { Self.quoted(schema) + "." + Self.quoted(table + "_step") }
+  /// The table of who holds the locks.
+  var lock: String { Self.quoted(schema) + "." + Self.quoted(table + "_lock") }
+  /// All of them, for people and for GRANT.
+  private var all: String { "\(release), \(step), \(lock)" }
 
   // MARK: Looking
 
-  /// One row: whether the schema is there, what we may do in it, then for both tables whether they are there, which
-  /// versions they have, and whether we may use them; at last who we are. Asks the catalogue, which needs no privilege.
+  /// One row: whether the schema is there, what we may do in it, then for each table whether it is there, which
+  /// versions it has, and whether we may use it; at last who we are. Asks the catalogue, which needs no privilege.
   var inspection: Statement {
     func facts(_ alias: String) -> String {
       let privileges = ["SELECT", "INSERT", "UPDATE", "DELETE"]
@@ -56,37 +60,39 @@ public struct TablesLayout: Sendable, Equatable {
     return Statement(
       """
       SELECT n.oid IS NOT NULL, pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-        pg_catalog.has_schema_privilege(n.oid, 'CREATE'), \(facts("r")), \(facts("s")), current_user
+        pg_catalog.has_schema_privilege(n.oid, 'CREATE'), \(facts("r")), \(facts("s")),
+        \(facts("l")), current_user
       FROM (SELECT 1) AS always LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1
       LEFT JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = $2
       LEFT JOIN pg_catalog.pg_class s ON s.relnamespace = n.oid AND s.relname = $3
-      """, [schema, table + "_release", table + "_step"])
+      LEFT JOIN pg_catalog.pg_class l ON l.relnamespace = n.oid AND l.relname = $4
+      """, [schema, table + "_release", table + "_step", table + "_lock"])
   }
 
   /// What the answer means.
   func judge(_ row: [String?]) throws(PostgreSQLFailure) -> Finding {
-    guard row.count == 10 else {
+    guard row.count == 13 else {
       throw PostgreSQLFailure(.statement, "the catalogue gave an answer without sense")
     }
-    let role = Self.quoted(row[9] ?? "")
+    let role = Self.quoted(row[12] ?? "")
     func isTrue(_ column: Int) -> Bool { row[column] == "t" }
     guard isTrue(0) else { return .missing(making(withSchema: true)) }
     guard isTrue(1) else {
       throw missingPrivilege("GRANT USAGE, CREATE ON SCHEMA \(Self.quoted(schema)) TO \(role)", role)
     }
-    for (column, name) in [(3, release), (6, step)] where isTrue(column) {
+    for (column, name) in [(3, release), (6, step), (9, lock)] where isTrue(column) {
       let found = row[column + 1]
       guard found != "\(Self.versionName)\(Self.version)" else { continue }
       throw PostgreSQLFailure(.tables, Self.strange(name, found))
     }
-    guard isTrue(3), isTrue(6) else {
+    guard isTrue(3), isTrue(6), isTrue(9) else {
       guard isTrue(2) else {
         throw missingPrivilege("GRANT USAGE, CREATE ON SCHEMA \(Self.quoted(schema)) TO \(role)", role)
       }
       return .missing(making(withSchema: false))
     }
-    guard isTrue(5), isTrue(8) else {
-      throw missingPrivilege("GRANT SELECT, INSERT, UPDATE, DELETE ON \(release), \(step) TO \(role)", role)
+    guard isTrue(5), isTrue(8), isTrue(11) else {
+      throw missingPrivilege("GRANT SELECT, INSERT, UPDATE, DELETE ON \(all) TO \(role)", role)
     }
     return .ready
   }
@@ -101,7 +107,7 @@ public struct TablesLayout: Sendable, Equatable {
   private func missingPrivilege(_ remedy: String, _ role: String) -> PostgreSQLFailure {
     PostgreSQLFailure(
       .privilege, sqlState: "42501",
-      "role \(role) may not use the tables \(release) and \(step), or not make them; let their owner run: \(remedy);"
+      "role \(role) may not use the tables \(all), or not make them; let their owner run: \(remedy);"
     )
   }
 
@@ -115,7 +121,7 @@ public struct TablesLayout: Sendable, Equatable {
       ? "the table \(table) has version \(highest), from a later supervisor; this one knows version \(version): "
         + "use that supervisor, or another coordination.postgres.table"
       : "the table \(table) has version \(highest), from an earlier supervisor; this one needs version \(version): "
-        + "drop both tables while nothing is deployed, or choose another coordination.postgres.table"
+        + "drop the tables while nothing is deployed, or choose another coordination.postgres.table"
   }
 
   // MARK: Making
@@ -140,8 +146,12 @@ public struct TablesLayout: Sendable, Equatable {
         project text NOT NULL, run_id text NOT NULL, step text NOT NULL, hash text NOT NULL, position bigint NOT NULL,
         done_at timestamptz, output_names text[] NOT NULL, output_values text[] NOT NULL, parts text[] NOT NULL,
         PRIMARY KEY (project, run_id, step, hash), \(version));
+      CREATE TABLE IF NOT EXISTS \(lock) (
+        project text NOT NULL, name text NOT NULL, run_id text NOT NULL, owner text NOT NULL,
+        held_since timestamptz NOT NULL, PRIMARY KEY (project, name, run_id), \(version));
       COMMENT ON TABLE \(release) IS \(Self.literal("supervisor: releases, who works on them, and which are ready"));
-      COMMENT ON TABLE \(step) IS \(Self.literal("supervisor: the steps of releases that are done, or partly done"))
+      COMMENT ON TABLE \(step) IS \(Self.literal("supervisor: the steps of releases that are done, or partly done"));
+      COMMENT ON TABLE \(lock) IS \(Self.literal("supervisor: who holds a lock, or vanished with it"))
       """)
   }
 }

@@ -1,4 +1,5 @@
 import EventLoop
+import TestSupport
 
 @testable import PostgreSQLDriver
 
@@ -18,6 +19,8 @@ final class LockRig: @unchecked Sendable {
       lock = PostgreSQLLock(client: rig.client, target: target, key: key, eventLoop: rig.eventLoop) {
         [weak self] event in
         guard let self else { return }
+        // How long a test takes is no matter.
+        if case .stillBusy = event { return }
         events.append(event)
         onEvent(self, event)
       }

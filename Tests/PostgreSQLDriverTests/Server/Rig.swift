@@ -1,7 +1,9 @@
+import AgentProtocol
 import Foundation
 import NIOCore
 import NIOPosix
 import Synchronization
+import TestSupport
 
 @testable import PostgreSQLDriver
 
