@@ -71,10 +71,12 @@ private func isName(_ name: [UInt8], in bytes: [UInt8], at index: Int) -> Bool {
   return !(0x61...0x7A).contains(letter)
 }
 
-/// The end of a password: a quoted one ends with its quote.
+/// The end of a password: a quoted one ends with its quote, before which a backslash says that it does not.
 private func endOfWord(in bytes: [UInt8], from start: Int) -> Int {
   if start < bytes.count, bytes[start] == 0x27 {
-    return bytes[(start + 1)...].firstIndex(of: 0x27) ?? bytes.count
+    var index = start + 1
+    while index < bytes.count, bytes[index] != 0x27 { index += bytes[index] == 0x5C ? 2 : 1 }
+    return min(index, bytes.count)
   }
   return bytes[start...].firstIndex { [0x20, 0x26, 0x22, 0x27, 0x23, 0x0A].contains($0) } ?? bytes.count
 }

@@ -117,10 +117,10 @@ struct DjangoImportCacheTests {
 
   @Test(
     arguments: [
-      ("supervisor-django-import 2\nx\n", .future), ("", .malformed), ("\u{7F}ELF\n", .malformed),
+      ("supervisor-django-import 3\nx\n", .future), ("", .malformed), ("\u{7F}ELF\n", .malformed),
       ("supervisor-release 1\n", .malformed),
-      ("supervisor-django-import 1\nkey r2 /app python -\n", .foreign),
-      ("supervisor-django-import 1\nkey r%201 /app\n", .malformed),
+      ("supervisor-django-import 2\nkey r2 /app python -\n", .foreign),
+      ("supervisor-django-import 2\nkey r%201 /app\n", .malformed),
     ] as [(String, DjangoImportCache.Damage)])
   func `what is no cache of ours says why`(text: String, damage: DjangoImportCache.Damage) {
     #expect(throws: damage) { try DjangoImportCache.decode(Array(text.utf8), runID: "r 1") }

@@ -61,16 +61,16 @@ struct DjangoImportTests {
   /// What happens with a cache that is not in Redis.
   @Test(
     arguments: [
-      (true, ["autoinit"], "locmem.LocMemCache", [], "which no other process sees"),
-      (true, ["autoinit.apps.AutoinitConfig"], "dummy.DummyCache", [], "which no other process sees"),
-      (true, ["autoinit"], "db.DatabaseCache", [], "only in Redis"),
-      (true, ["autoinit"], "memcached.PyMemcacheCache", [], "coordination.readiness: postgres"),
-      (true, ["autoinit"], "locmem.LocMemCache", ["coordination.readiness"], nil),
-      (true, ["autoinits"], "locmem.LocMemCache", [], nil),
-      (false, ["autoinit"], "locmem.LocMemCache", [], nil),
-    ] as [(Bool, [String], String, Set<String>, String?)])
+      (true, ["autoinit"], "locmem.LocMemCache", [:], "which no other process sees"),
+      (true, ["autoinit.apps.AutoinitConfig"], "dummy.DummyCache", [:], "which no other process sees"),
+      (true, ["autoinit"], "db.DatabaseCache", [:], "only in Redis"),
+      (true, ["autoinit"], "memcached.PyMemcacheCache", [:], "coordination.readiness: postgres"),
+      (true, ["autoinit"], "locmem.LocMemCache", ["coordination.readiness": "postgres"], nil),
+      (true, ["autoinits"], "locmem.LocMemCache", [:], nil),
+      (false, ["autoinit"], "locmem.LocMemCache", [:], nil),
+    ] as [(Bool, [String], String, [String: String], String?)])
   func `a cache that cannot hold readiness is refused where it would be needed`(
-    isServer: Bool, apps: [String], backend: String, given: Set<String>, refusal: String?
+    isServer: Bool, apps: [String], backend: String, given: [String: String], refusal: String?
   ) {
     let found = DjangoImport(
       .sample(
@@ -130,6 +130,31 @@ struct DjangoImportTests {
     let found = DjangoImport(report)
     #expect(found["coordination.readiness_key_prefix"] == nil)
     #expect(found.unmapped.contains { $0.name == "CACHES[\"default\"][\"KEY_FUNCTION\"]" })
+    #expect(found.readinessKey == nil)
+  }
+
+  /// A KEY_FUNCTION may do anything with the run ID, so the key that the cache makes of this one counts.
+  @Test(
+    arguments: [
+      ("p:2:x:{run_id}", "p:2:x:v7", nil), ("p:2:x:{run_id}", "P:2:X:v7", "P:2:X:v7"),
+      ("hashed", "abcdef", "abcdef"),
+    ] as [(String, String, String?)])
+  func `the key of a release is the one that the cache makes`(pattern: String, own: String, expected: String?)
+  {
+    var report = DjangoReport.sample(cache: DjangoReport.redis)
+    report.redisKey = pattern
+    report.redisRunKey = DjangoReport.RunKey(runID: "v7", key: own)
+    let found = DjangoImport(report)
+    #expect(found.readinessKey == expected.map { DjangoReport.RunKey(runID: "v7", key: $0) })
+    #expect(!found.unmapped.contains { $0.name.contains("KEY_FUNCTION") })
+  }
+
+  @Test func `without autoinit readiness is where the lock is`() {
+    let found = DjangoImport(
+      .sample(apps: [], database: DjangoReport.postgres, cache: DjangoReport.redis))
+    #expect(found["coordination.lock"] == "postgres")
+    #expect(found["coordination.readiness"] == nil)
+    #expect(found["coordination.redis.url"] == "redis://redis:6379/1")
   }
 
   @Test func `another cache is found by its alias, and a missing one named`() {
@@ -138,18 +163,108 @@ struct DjangoImportTests {
       DjangoImport(report).problemTexts == [
         "error: django: AUTOINIT_CACHE_ALIAS: there is no CACHES[\"autoinit\"]; it can be default"
       ])
-    #expect(DjangoImport(report, given: ["coordination.readiness"]).problems.isEmpty)
+    #expect(DjangoImport(report, given: ["coordination.readiness": "file"]).problems.isEmpty)
     report.caches.append(PythonValue.Entry(key: "autoinit", value: DjangoReport.redis))
     #expect(
       DjangoImport(report).origin(of: "coordination.redis.url")
         == "django: CACHES[\"autoinit\"][\"LOCATION\"]")
   }
 
-  @Test func `PostgreSQL is noted, without setting anything`() {
-    let found = DjangoImport(.sample(database: DjangoReport.postgres, cache: DjangoReport.redis))
-    #expect(found["coordination.postgres.url"] == nil)
-    #expect(found.unmapped.contains { $0.reason.contains("postgresql://me@db:5432/app, with the password") })
+  // MARK: The lock
+
+  @Test(arguments: ["autoinit", "shop"])
+  func `the lock is in PostgreSQL where the project is`(app: String) {
+    let found = DjangoImport(
+      .sample(apps: [app], database: DjangoReport.postgres, cache: DjangoReport.redis))
+    #expect(found["coordination.lock"] == "postgres")
+    #expect(
+      found["coordination.postgres.url"]
+        == "dbname='app' user='me' password='hunter2' host='db' port='5432'")
+    #expect(found.origin(of: "coordination.postgres.url") == "django: DATABASES[\"default\"]")
+    #expect(found.pending.isEmpty && found.problems.isEmpty && found.notes.isEmpty)
+    #expect(!"\(found.unmapped)".contains("hunter2"))
     #expect(found["framework.databases"] == "[default]")
+  }
+
+  /// As Django's own backend makes them; a value may hold anything.
+  @Test(
+    arguments: [
+      (["NAME": "app"], "dbname='app'"), (["NAME": nil], "dbname='postgres'"), ([:], "dbname='postgres'"),
+      (["NAME": "a'b\\c d=", "PORT": 6432], #"dbname='a\'b\\c d=' port='6432'"#),
+      (["NAME": "", "OPTIONS": ["service": "shop"]], "service='shop'"),
+      (
+        ["NAME": "app", "HOST": "/run/pg", "OPTIONS": ["dbname": "x", "host": "y"]],
+        "dbname='app' host='/run/pg'"
+      ),
+      (
+        ["NAME": "app", "OPTIONS": ["sslmode": "verify-full", "sslrootcert": "ca.pem", "passfile": "/p"]],
+        "sslmode='verify-full' sslrootcert='/app/ca.pem' passfile='/p' dbname='app'"
+      ),
+      (["NAME": "app", "OPTIONS": ["sslrootcert": "system"]], "sslrootcert='system' dbname='app'"),
+    ] as [(PythonValue, String)])
+  func `a connection is made as Django makes it`(database: PythonValue, expected: String) {
+    guard case .map(let entries) = database else { return }
+    let engine = PythonValue.Entry(key: "ENGINE", value: "django.db.backends.postgresql")
+    let found = DjangoImport(.sample(apps: [], database: .map([engine] + entries)))
+    #expect(found["coordination.postgres.url"] == expected)
+    #expect(found.problems.isEmpty)
+  }
+
+  @Test(arguments: ["target_session_attrs", "assume_role", "sslnegotiation"])
+  func `an option that is not taken over is named`(option: String) {
+    let found = DjangoImport(
+      .sample(
+        apps: [],
+        database: [
+          "ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "app",
+          "OPTIONS": .map([PythonValue.Entry(key: option, value: "x")]),
+        ]))
+    #expect(found["coordination.postgres.url"] == "dbname='app'")
+    #expect(found.unmapped.contains { $0.name.hasSuffix("[\"OPTIONS\"]") && $0.reason.hasPrefix(option) })
+  }
+
+  @Test(arguments: ["PASSWORD", "HOST"])
+  func `a connection that cannot be known is refused`(name: String) {
+    let database: PythonValue = .map([
+      PythonValue.Entry(key: "ENGINE", value: "django.db.backends.postgresql"),
+      PythonValue.Entry(key: name, value: ["hunter2"]),
+    ])
+    let found = DjangoImport(.sample(database: database, cache: DjangoReport.redis))
+    #expect(found["coordination.lock"] == nil)
+    #expect(
+      found.problemTexts.first?.contains("[\"\(name)\"]: it is not a text") == true, "\(found.problemTexts)")
+    #expect(!"\(found.problemTexts)".contains("hunter2"))
+    let given = DjangoImport(
+      .sample(database: database, cache: DjangoReport.redis), given: ["coordination.lock": "file"])
+    #expect(given.problems.isEmpty)
+  }
+
+  @Test(
+    arguments: [
+      (["coordination.lock": "file"], nil, nil), (["coordination.readiness": "file"], nil, nil),
+      (["coordination.lock": "postgres"], "postgres", "dbname"),
+      (["coordination.lock": "postgres", "coordination.readiness": "file"], "postgres", "dbname"),
+      (["coordination.readiness": "postgres"], "postgres", "dbname"),
+      (["coordination.postgres.url": "service=own"], "postgres", nil),
+    ] as [([String: String], String?, String?)])
+  func `what the user says of the lock is not asked of the project`(
+    given: [String: String], lock: String?, url: String?
+  ) {
+    let found = DjangoImport(
+      .sample(database: DjangoReport.postgres, cache: DjangoReport.redis), given: given)
+    #expect(found["coordination.lock"] == lock)
+    #expect(found["coordination.postgres.url"]?.hasPrefix(url ?? "?") == (url == nil ? nil : true))
+    #expect(found.problems.isEmpty)
+  }
+
+  @Test(arguments: [([:], 1), (["coordination.lock": "postgres"], 0), (["coordination.lock": "file"], 0)])
+  func `a server without a lock of ours is warned of`(given: [String: String], count: Int) {
+    let report = DjangoReport.sample(
+      database: ["ENGINE": "django.db.backends.mysql", "NAME": "app"], cache: DjangoReport.redis)
+    let found = DjangoImport(report, given: given)
+    #expect(found["coordination.lock"] == nil)
+    #expect(found.notes.count == count)
+    #expect(found.notes.allSatisfy { "\($0)".contains("each run the infrastructure phase") })
   }
 
   @Test func `databases beside default are named, not migrated`() {
@@ -159,7 +274,9 @@ struct DjangoImportTests {
     #expect(found["framework.databases"] == "[default]")
     #expect(found.unmapped.contains { $0.name == "DATABASES" && $0.reason.hasSuffix("replica") })
     #expect(
-      DjangoImport(report, given: ["framework.databases"]).unmapped.allSatisfy { $0.name != "DATABASES" })
+      DjangoImport(report, given: ["framework.databases": "[default]"]).unmapped.allSatisfy {
+        $0.name != "DATABASES"
+      })
     #expect(DjangoImport(.sample(database: [:]))["framework.databases"] == "[]")
   }
 

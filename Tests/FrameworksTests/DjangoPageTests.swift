@@ -5,8 +5,11 @@ import Testing
 
 /// What `settings import-django` prints.
 struct DjangoPageTests {
-  static func errors(_ page: String) -> [Diagnostic] {
-    switch SettingsLoader.load(bytes: Array(page.utf8), file: "page.yml", environment: { _ in nil }) {
+  /// Its secrets still come from the project.
+  static func errors(_ page: String, _ values: [ImportedValue] = []) -> [Diagnostic] {
+    switch SettingsLoader.load(
+      bytes: Array(page.utf8), file: "page.yml", environment: { _ in nil }, imported: values)
+    {
     case .settings(_, let notes): notes.filter { $0.severity != .note }
     case .failure(let findings): findings
     }
@@ -21,16 +24,20 @@ struct DjangoPageTests {
         "LITEFS": LiteFSImportTests.today, "AUTOINIT_X": 1,
       ])
     report.redisKey = ":1:autoinit:ready:{run_id}"
-    let page = DjangoImportPage.text(DjangoImport(report), report: report)
-    #expect(Self.errors(page).isEmpty, "\(Self.errors(page))\n\(page)")
+    let found = DjangoImport(report)
+    let page = DjangoImportPage.text(found, report: report)
+    #expect(Self.errors(page, found.values).isEmpty, "\(Self.errors(page, found.values))\n\(page)")
     guard
       case .settings(let settings, _) = SettingsLoader.load(
-        bytes: Array(page.utf8), file: "page.yml", environment: { _ in nil })
+        bytes: Array(page.utf8), file: "page.yml", environment: { _ in nil }, imported: found.values)
     else { return }
+    #expect(settings.coordination.postgres.url == found["coordination.postgres.url"])
     #expect(settings.timeout == .seconds(600))
     #expect(settings.runID == "null")
     #expect(settings.node.markerDirectory == "/m/$HOME \"q\" #x")
     #expect(!page.contains("hunter2"))
+    #expect(settings.coordination.lock == .postgres && settings.coordination.readiness == .redis)
+    #expect(page.contains("\n    # url: a secret, taken from the project at each start (django: DATABASES"))
     #expect(page.contains("timeout: 600s   # django: AUTOINIT_TIMEOUT_SEC\n"))
     #expect(page.contains("#   AUTOINIT_X: django-autoinit has no such setting"))
     #expect(page.contains("litefs.mount_path: /litefs"))

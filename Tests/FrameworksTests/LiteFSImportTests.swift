@@ -25,7 +25,7 @@ struct LiteFSImportTests {
 
   static func imported(
     _ litefs: PythonValue, _ changes: PythonValue = [:], environment: [String: String] = [:],
-    database: PythonValue = DjangoReport.sqlite, given: Set<String> = []
+    database: PythonValue = DjangoReport.sqlite, given: [String: String] = [:]
   ) -> DjangoImport {
     var entries: [PythonValue.Entry] = []
     if case .map(let base) = litefs, case .map(let more) = changes {
@@ -212,6 +212,6 @@ struct LiteFSImportTests {
     } else {
       #expect(found.refusals.isEmpty)
     }
-    #expect(Self.imported(Self.today, given: ["litefs.mode"]).refusals.isEmpty)
+    #expect(Self.imported(Self.today, given: ["litefs.mode": "off"]).refusals.isEmpty)
   }
 }

@@ -25,7 +25,10 @@ struct SettingsProgramTests {
     AUTOINIT_RUN_ID = os.environ.get("MY_RELEASE")
     AUTOINIT_ODD = object()
     DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", "NAME": "app", "HOST": "db", "PORT": 5432,
-                             "USER": "me", "PASSWORD": "hunter2-database"}}
+                             "USER": "me", "PASSWORD": "known-database",
+                             "OPTIONS": {"sslmode": "require", "connect_timeout": 5, "options": "-c x=hunter2"}},
+                 "other": {"ENGINE": "django.db.backends.postgresql", "PASSWORD": "hunter2-other"},
+                 "old": {"ENGINE": "django.db.backends.mysql", "PASSWORD": "hunter2-old"}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "KEY_PREFIX": "p", "VERSION": 2,
                           "LOCATION": ["redis://one:6379/1", "redis://two:6379/1"],
                           "OPTIONS": {"db": 4, "parser_class": object, "pool": {}}}}
@@ -62,7 +65,12 @@ struct SettingsProgramTests {
     #expect(report.setting("AUTOINIT_TIMEOUT_SEC") == .integer(7))
     #expect(report.setting("AUTOINIT_RUN_ID") == PythonValue.none)
     #expect(report.setting("AUTOINIT_ODD") == .other("builtins.object"))
-    #expect(report.databases.map(\.key) == ["default"])
+    #expect(report.databases.map(\.key) == ["default", "other", "old"])
+    #expect(report.databases.first?.value["PASSWORD"] == .text("known-database"))
+    #expect(
+      report.databases.first?.value["OPTIONS"]
+        == .map([PythonValue.Entry(key: "sslmode", value: .text("require"))]))
+    #expect(report.databases.last?.value["OPTIONS"] == nil)
     #expect(report.databases.first?.value["PORT"] == .integer(5432))
     #expect(!outcome.resultText.contains("hunter2"))
     let cache = try #require(report.caches.first?.value)
@@ -71,6 +79,7 @@ struct SettingsProgramTests {
     #expect(cache["OPTIONS"]?["pool"] == nil)
     #expect(cache["KEY_FUNCTION"] == .boolean(false))
     #expect(report.redisKey == "p:2:x:y:{run_id}")
+    #expect(report.redisRunKey == nil)
     let litefs = try #require(report.setting("LITEFS"))
     #expect(litefs["MOUNT_PATH"] == .text("/litefs"))
     #expect(litefs["3"] == .number(1.5))
@@ -88,6 +97,36 @@ struct SettingsProgramTests {
     #expect(report.files.allSatisfy { $0.state != nil })
     #expect(report.variables.contains("MY_RELEASE"))
     #expect(report.isUncacheableBecause == nil)
+  }
+
+  /// The key of a release is the cache's own, also where its KEY_FUNCTION leaves nothing of the run ID.
+  @Test(
+    arguments: [
+      (("v7", false), "None", "v7"), (("dev-1", true), "None", "dev-1"), (("dev-1", true), "'own'", "own"),
+      (("v7", false), "'own'", "v7"), (nil, "'own'", "own"), (nil, "None", nil),
+    ] as [((value: String, isDevelopment: Bool)?, String, String?)])
+  func `the key of a release is asked of the cache`(
+    runID: (value: String, isDevelopment: Bool)?, own: String, expected: String?
+  ) throws {
+    let directory = try project(
+      settings: """
+        import hashlib
+        def make_key(key, prefix, version):
+            return hashlib.md5(key.encode()).hexdigest()
+        AUTOINIT_RUN_ID = \(own)
+        INSTALLED_APPS = ["autoinit"]
+        CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "KEY_FUNCTION": make_key,
+                              "LOCATION": "redis://one:6379/1"}}
+        """)
+    let outcome = try python.run(.settings(runID: runID), in: directory.path)
+    let report = try DjangoReport.decode(outcome.result, ending: "status \(outcome.status)")
+    #expect(report.redisRunKey?.runID == expected)
+    let digests = [
+      "v7": "5113bccf8d8be26b37ba2c30e4b022f2", "dev-1": "c508525b887e12a4a7b065a82c568aed",
+      "own": "8c66d70103037d73f83cb8679c67041a",
+    ]
+    #expect(report.redisRunKey?.key == expected.flatMap { digests[$0] })
+    #expect(report.settingsModule == "site_.settings")
   }
 
   /// Where the name of the settings module may stand.

@@ -28,6 +28,7 @@ extension DjangoReport {
   static let sqlite: PythonValue = ["ENGINE": "django.db.backends.sqlite3", "NAME": "/data/db.sqlite3"]
   static let postgres: PythonValue = [
     "ENGINE": "django.db.backends.postgresql", "NAME": "app", "HOST": "db", "PORT": "5432", "USER": "me",
+    "PASSWORD": "hunter2",
   ]
   static let redis: PythonValue = [
     "BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": "redis://redis:6379/1",
@@ -56,7 +57,7 @@ extension DjangoReport {
 
 extension DjangoImport {
   /// An import on the node `host`.
-  init(_ report: DjangoReport, environment: [String: String] = [:], given: Set<String> = []) {
+  init(_ report: DjangoReport, environment: [String: String] = [:], given: [String: String] = [:]) {
     self.init(report, context: Context(environment: { environment[$0] }, hostName: "host", given: given))
   }
 

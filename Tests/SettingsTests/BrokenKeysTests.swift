@@ -142,10 +142,10 @@ import Testing
       ]),
     BrokenFile(
       "later choice",
-      "coordination: {lock: postgres, readiness: redis}\n",
+      "coordination: {lock: litefs, readiness: litefs}\n",
       [
-        "1:22: error: coordination.lock: \"postgres\" is not supported yet by this version; it comes with the PostgreSQL backend; until then it can only be file",
-        "1:43: error: coordination.readiness: \"redis\" is not supported yet by this version; it comes with the Redis backend; until then it can only be file",
+        "1:22: error: coordination.lock: \"litefs\" is not supported yet by this version; it comes with LiteFS support; until then it can only be file or postgres",
+        "1:41: error: coordination.readiness: \"litefs\" is not supported yet by this version; it comes with LiteFS support; until then it can only be file, postgres or redis",
       ]),
     BrokenFile(
       "later key",
@@ -156,10 +156,9 @@ import Testing
       ]),
     BrokenFile(
       "later section",
-      "coordination:\n  postgres: {url: \"postgres://u:secret@h/d\"}\nforward: {listen: \":80\"}\n",
+      "timeout: 5s\nforward: {listen: \":80\"}\n",
       [
-        "2:3: error: coordination.postgres: is not supported yet by this version; it comes with the PostgreSQL backend; remove it until then",
-        "3:1: error: forward: is not supported yet by this version; it comes with the write forwarder; remove it until then",
+        "2:1: error: forward: is not supported yet by this version; it comes with the write forwarder; remove it until then"
       ]),
     BrokenFile(
       "litefs",

@@ -216,19 +216,53 @@ import Testing
       imported: [
         Self.django("litefs.mode", "mount", "LITEFS"),
         Self.django("litefs.mount_path", "/litefs", "LITEFS['MOUNT_PATH']"),
-        Self.django("coordination.redis.url", "redis://:hush@cache/0", "CACHES['default']"),
-        Self.django("coordination.readiness", "redis", "AUTOINIT_BACKEND"),
         Self.django("log.capture", "true", "Z"),
       ])
     #expect(
       report
         == [
           "django: LITEFS: note: litefs: is not supported yet by this version; it comes with LiteFS support; it has no effect until then",
-          "django: CACHES['default']: note: coordination.redis: is not supported yet by this version; it comes with the Redis backend; it has no effect until then",
-          "django: AUTOINIT_BACKEND: note: coordination.readiness: \"redis\" is not supported yet by this version; it comes with the Redis backend; it has no effect until then",
           "django: Z: note: log.capture: is not supported yet by this version; it comes with log capture; it has no effect until then",
         ])
-    #expect(loaded?.coordination.readiness == .file)
+    #expect(loaded != nil)
+  }
+
+  /// A framework may still say what is missing: only what it left is judged.
+  @Test func sharedBackendsMayBeImportedInParts() throws {
+    let text = "coordination: {readiness: redis}\nwait_for: [redis]\n"
+    let values = [
+      Self.django("coordination.lock", "postgres", "D"),
+      Self.django("coordination.postgres.url", "host='db' password='hush'", "D"),
+      Self.django("coordination.redis.url", "redis://:hush@cache/0", "C"),
+    ]
+    #expect(load(text, imported: []).settings == nil)
+    let settings = try #require(load(text, imported: values).settings)
+    #expect(settings.coordination.lock == .postgres && settings.coordination.readiness == .redis)
+    #expect(settings.coordination.postgres.url == "host='db' password='hush'")
+    #expect(settings.coordination.redis?.key(of: "v7") == "autoinit:ready:v7")
+    #expect(!settings.rendered().contains { $0.value.hasPart("hush") })
+    let first = SettingsLoader.load(
+      bytes: Array(text.utf8), file: "supervisor.yml", environment: { _ in nil }, presetFollows: true)
+    guard case .settings(let early, _) = first else {
+      Issue.record("\(first)")
+      return
+    }
+    #expect(early.coordination.readiness == .redis && early.coordination.redis == nil)
+  }
+
+  /// A file that holds the secret takes the place of an imported one.
+  @Test func aSecretsFileGoesBeforeTheImport() throws {
+    let files = try TemporaryFiles()
+    let path = try files.write("url", "postgres://own@db/n\n")
+    let outcome = SettingsLoader.load(
+      bytes: Array("coordination: {postgres: {url_file: \(path)}}\n".utf8), file: "supervisor.yml",
+      environment: { _ in nil }, imported: [Self.django("coordination.postgres.url", "host='other'", "D")])
+    guard case .settings(let settings, let notes) = outcome else {
+      Issue.record("\(outcome)")
+      return
+    }
+    #expect(notes.isEmpty)
+    #expect(settings.coordination.postgres.url == "postgres://own@db/n")
   }
 
   @Test func whatTheFileSaysItselfStaysAnError() {

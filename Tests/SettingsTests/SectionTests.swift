@@ -51,6 +51,53 @@ import Testing
             successes: 4, startPeriod: .zero), start: .beforeLiteFS))
   }
 
+  /// What only looks wrong: every way to have lock and readiness together.
+  @Test(
+    arguments: [
+      ("{}", .file, .file, ""), ("{lock: postgres}", .postgres, .postgres, ""),
+      (
+        "{lock: postgres, readiness: postgres, postgres: {url: service=shop}}", .postgres, .postgres,
+        "service=shop"
+      ),
+      ("{lock: postgres, readiness: redis, redis: {url: \"redis://cache\"}}", .postgres, .redis, ""),
+      ("{lock: file, readiness: redis, redis: {url: \"redis://cache\"}}", .file, .redis, ""),
+    ] as [(String, CoordinationSettings.Backend, CoordinationSettings.ReadinessBackend, String)])
+  func lockAndReadiness(
+    text: String, lock: CoordinationSettings.Backend, readiness: CoordinationSettings.ReadinessBackend,
+    url: String
+  ) throws {
+    let found = try settings("coordination: \(text)")
+    #expect(found.coordination.lock == lock)
+    #expect(found.coordination.readiness == readiness)
+    #expect(
+      found.coordination.postgres == PostgreSQLSettings(url: url, schema: "public", table: "supervisor"))
+    #expect(found.coordination.isShared == (text != "{}"))
+    #expect(found.coordination.redis?.timeToLive == (readiness == .redis ? .seconds(86400) : nil))
+    let shown = found.rendered().filter { $0.key == "coordination.readiness" }
+    #expect(shown.map(\.value) == [readiness.rawValue])
+  }
+
+  @Test func backendsHaveTheirEnvironmentForms() throws {
+    let found = try settings(
+      "",
+      environment: [
+        "SUPERVISOR_COORDINATION_LOCK": "postgres", "SUPERVISOR_COORDINATION_READINESS": "redis",
+        "SUPERVISOR_COORDINATION_POSTGRES_URL": "host=db password=hush",
+        "SUPERVISOR_COORDINATION_POSTGRES_SCHEMA": "ops", "SUPERVISOR_COORDINATION_POSTGRES_TABLE": "boot",
+        "SUPERVISOR_COORDINATION_REDIS_URL": "rediss://:hush@cache",
+        "SUPERVISOR_COORDINATION_PROJECT": "shop",
+        "SUPERVISOR_COORDINATION_READINESS_KEY_PREFIX": "p", "SUPERVISOR_COORDINATION_READINESS_TTL": "1h",
+      ])
+    #expect(found.coordination.project == "shop")
+    #expect(
+      found.coordination.postgres
+        == PostgreSQLSettings(url: "host=db password=hush", schema: "ops", table: "boot"))
+    #expect(
+      found.coordination.redis
+        == RedisSettings(url: "rediss://:hush@cache", keyPrefix: "p", key: nil, timeToLive: .seconds(3600)))
+    #expect(!found.rendered().contains { $0.value.hasPart("hush") })
+  }
+
   @Test func servicesKeepTheirOrderAndDefaults() throws {
     let settings = try settings(
       "services: {z: {command: a}, a: {command: b, start: before_phases}, m-1_X: {command: c}}")

@@ -12,7 +12,8 @@ struct SettingsTextTests {
     ("", "a target is empty: write for instance tcp://db:5432"),
     ("tcp://db", "\"tcp://db\" has no port: write for instance tcp://db:5432"),
     ("/run/ready", "\"/run/ready\" cannot be waited for: write file:/run/ready"),
-    ("redis", "waiting for \"redis\" is not supported yet"),
+    ("redis", "\"redis\" is what a settings file says it is, and none is read here: write its URL"),
+    ("postgres", "\"postgres\" is what a settings file says it is, and none is read here: write its URL"),
   ])
   func `a target that is wrong says what to write`(text: String, message: String) {
     let problem = #expect(throws: SettingsText.Problem.self) { try SettingsText.wait(text) }

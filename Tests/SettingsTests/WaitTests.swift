@@ -103,26 +103,47 @@ import Testing
         == "[\"tcp://db:5432\", {target: \"file:/run/ready\", timeout: 1m30s}]")
   }
 
-  @Test func laterBackendsAndWrongShapes() {
+  @Test func wrongShapes() {
     let report = report(
       """
       wait_for:
         - postgres
-        - "postgres://u:secret@db/n"
+        - "postgres://u:secret @db/n"
         - {target: redis, timeout: soon}
         - {timeot: 5s}
         - [x]
       """)
     #expect(
       report == [
-        "supervisor.yml:2:5: error: wait_for[0]: waiting for \"postgres\" is not supported yet by this version; it comes with the PostgreSQL backend; remove it until then",
-        "supervisor.yml:3:5: error: wait_for[1]: waiting for \"postgres://u:****@db/n\" is not supported yet by this version; it comes with the PostgreSQL backend; remove it until then",
-        "supervisor.yml:4:14: error: wait_for[2]: waiting for \"redis\" is not supported yet by this version; it comes with the Redis backend; remove it until then",
+        "supervisor.yml:3:5: error: wait_for[1]: has a space in it; escape it as in %20",
         "supervisor.yml:4:30: error: wait_for[2].timeout: \"soon\" is not a duration; write for instance 90s, 1h30m, 250ms, or whole seconds",
         "supervisor.yml:5:5: error: wait_for[3]: does not say what to wait for; write {target: \"tcp://db:5432\", timeout: 30s}",
         "supervisor.yml:5:6: error: wait_for[3].timeot: unknown key; did you mean timeout?",
         "supervisor.yml:6:5: error: wait_for[4]: must be a single value, not a list",
       ])
+  }
+
+  /// `postgres` and `redis` are what `coordination` says, wherever the entry stands.
+  @Test func backendsAreThoseOfCoordination() throws {
+    let settings = try settings(
+      """
+      wait_for: [postgres, redis, "redis://other"]
+      coordination: {postgres: {url: "postgres://u:hush@db/n"}, redis: {url: "redis://:hush@cache/2"}}
+      infrastructure: {steps: [{name: a, wait_for: redis}]}
+      app: {wait_for: [{target: postgres, timeout: 5s}]}
+      """)
+    let postgres = WaitTarget.postgres(url: "postgres://u:hush@db/n")
+    let redis = WaitTarget.redis(url: "redis://:hush@cache/2")
+    #expect(settings.dependencies.map(\.target) == [postgres, redis, .redis(url: "redis://other")])
+    #expect(settings.dependencies.map(\.text) == ["postgres", "redis", "redis://other"])
+    #expect(settings.infrastructure.steps.map(\.wait?.target) == [redis])
+    #expect(settings.app.dependencies.map(\.target) == [postgres])
+    #expect(settings.app.dependencies.map(\.timeout) == [.seconds(5)])
+    #expect(!settings.rendered().contains { $0.value.hasPart("hush") })
+  }
+
+  @Test func postgresWithoutAURLIsTheEnvironments() throws {
+    #expect(try settings("wait_for: [postgres]").dependencies.map(\.target) == [.postgres(url: nil)])
   }
 
   @Test func rolesAndHooks() throws {

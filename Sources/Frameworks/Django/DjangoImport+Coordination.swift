@@ -7,7 +7,7 @@ extension DjangoImport {
     let database = report.databases.first { $0.key == "default" }?.value
     let engine = database?["ENGINE"]?.text ?? ""
     let isServer = !engine.isEmpty && !engine.hasSuffix(".dummy") && !Self.isSQLite(engine)
-    if isServer, let database { postgres(engine, database) }
+    if isServer, let database { server(engine, database) }
 
     let alias: String
     switch report.setting("AUTOINIT_CACHE_ALIAS") {
@@ -32,12 +32,12 @@ extension DjangoImport {
       readinessWithoutRedis(name, backend: backend, isServer: isServer)
       return
     }
-    redis(name, cache, isServer: isServer)
+    redis(name, cache)
   }
 
   /// Whether the project expects release readiness in its cache, and nothing else was decided.
   private var wantsCache: Bool {
-    report.hasApp("autoinit") && !context.given.contains("coordination.readiness")
+    report.hasApp("autoinit") && context.given["coordination.readiness"] == nil
   }
 
   private mutating func readinessWithoutRedis(_ name: String, backend: String, isServer: Bool) {
@@ -51,7 +51,9 @@ extension DjangoImport {
         "set coordination.readiness: postgres, or file where the nodes share state_dir; or give the project a Redis cache"
       )
     } else {
-      leave(name, "\(kind) holds no release readiness; it is in files in state_dir")
+      let lock = context.given["coordination.lock"] ?? values.last { $0.path == "coordination.lock" }?.text
+      let place = lock == "postgres" ? "in PostgreSQL, as the lock" : "in files in state_dir"
+      leave(name, "\(kind) holds no release readiness; it is \(place)")
     }
   }
 
@@ -70,9 +72,13 @@ extension DjangoImport {
 
   // MARK: Redis
 
-  private mutating func redis(_ name: String, _ cache: PythonValue, isServer: Bool) {
+  private mutating func redis(_ name: String, _ cache: PythonValue) {
     guard let url = redisURL(name, cache) else { return }
-    set("coordination.readiness", "redis", name)
+    if report.hasApp("autoinit") {
+      set("coordination.readiness", "redis", name)
+    } else {
+      leave(name, "readiness is where the lock is; for Redis set coordination.readiness: redis")
+    }
     set("coordination.redis.url", url, "\(name)[\"LOCATION\"]")
     // django-autoinit's key is Django's own prefix and version, ours, and the run ID; the Redis backend of ours puts
     // nothing before it, so the whole of it is the prefix.
@@ -80,19 +86,13 @@ extension DjangoImport {
     if let key = report.redisKey, key.hasSuffix(suffix) {
       let prefix = String(decoding: Array(key.utf8).dropLast(suffix.utf8.count), as: UTF8.self)
       set("coordination.readiness_key_prefix", prefix, "AUTOINIT_READINESS_KEY_PREFIX")
+      if let own = report.redisRunKey, own.key != "\(prefix):\(own.runID)" { readinessKey = own }
+    } else if let own = report.redisRunKey {
+      readinessKey = own
     } else if report.redisKey != nil {
       leave(
         "\(name)[\"KEY_FUNCTION\"]",
-        "its keys do not end in the run ID: nodes with django-autoinit and with supervisor will not see each other"
-      )
-    }
-    if isServer, pending.contains(where: { $0.value.path == "coordination.readiness" }),
-      !context.given.contains("coordination.readiness")
-    {
-      warn(
-        name,
-        "this version keeps lock and readiness in files in state_dir: containers that do not share it will each run the infrastructure phase",
-        "share state_dir, or run one container at a time")
+        "its keys do not end in the run ID: at each start the project is asked for the key of its release")
     }
   }
 
@@ -176,32 +176,6 @@ extension DjangoImport {
       }
     }
     return String(decoding: result, as: UTF8.self)
-  }
-
-  // MARK: PostgreSQL
-
-  /// Said, not set: the password is not read, and which database to use for coordination is the user's choice.
-  private mutating func postgres(_ engine: String, _ database: PythonValue) {
-    guard engine.hasPrefix("django.db.backends.postgresql") || engine.hasSuffix(".postgis") else {
-      leave("DATABASES[\"default\"]", "\(Printable.text(engine)) has no backend for lock and readiness here")
-      return
-    }
-    let host = database["HOST"]?.text ?? ""
-    let port =
-      switch database["PORT"] {
-      case .integer(let number)?: String(number)
-      case .text(let text)?: text
-      default: ""
-      }
-    let user = database["USER"]?.text ?? ""
-    let url =
-      "postgresql://" + (user.isEmpty ? "" : Self.percentEncoded(user) + "@")
-      + (host.hasPrefix("/") ? Self.percentEncoded(host) : host) + (port.isEmpty ? "" : ":" + port) + "/"
-      + Self.percentEncoded(database["NAME"]?.text ?? "")
-    leave(
-      "DATABASES[\"default\"]",
-      "for lock and readiness in it put \(Printable.text(url)), with the password, into a file and name that in coordination.postgres.url_file"
-    )
   }
 }
 

@@ -2,12 +2,15 @@ import Settings
 
 /// A project's own settings as ours: what `AUTOINIT_*`, `CACHES`, `DATABASES` and `LITEFS` mean here.
 ///
+/// The lock is in the database `default` where that is PostgreSQL, with `autoinit` or without; else in files in
+/// `state_dir`.
+///
 /// Where release readiness is kept, when the user's file does not say it (`coordination.readiness`):
+/// - `autoinit` is not installed: where the lock is, since nothing asks for anything else;
 /// - the cache of AUTOINIT_CACHE_ALIAS is in Redis: there, as django-autoinit has it;
 /// - it is not, and `default` is SQLite: in files in `state_dir`, since such a project lives on one host (or on LiteFS);
-/// - it is not, the database is a server, and `autoinit` is installed: refused. Several hosts are likely then, and what
-///   the project asks for, readiness in a cache that only one process sees, has never worked.
-/// - it is not, and `autoinit` is not installed: files, since nothing asks for anything else.
+/// - it is not, and the database is a server: refused. Several hosts are likely then, and what the project asks for,
+///   readiness in a cache that only one process sees, has never worked.
 public struct DjangoImport: Sendable {
   /// What the import needs to know beside the report.
   public struct Context: Sendable {
@@ -15,12 +18,13 @@ public struct DjangoImport: Sendable {
     public var environment: @Sendable (String) -> String?
     /// This host's name.
     public var hostName: String
-    /// The keys that the user set by flag, variable or file: what is decided is not refused.
-    public var given: Set<String>
+    /// What the user set by flag, variable or file, by key: what is decided is not refused. May hold secrets.
+    public var given: [String: String]
 
     /// A context.
     public init(
-      environment: @escaping @Sendable (String) -> String?, hostName: String, given: Set<String> = []
+      environment: @escaping @Sendable (String) -> String?, hostName: String,
+      given: [String: String] = [:]
     ) {
       self.environment = environment
       self.hostName = hostName
@@ -52,6 +56,9 @@ public struct DjangoImport: Sendable {
   public private(set) var unmapped: [Unmapped] = []
   /// Warnings and notes.
   public private(set) var notes: [Diagnostic] = []
+  /// The readiness key in Redis of one release, where the project's KEY_FUNCTION makes it otherwise than of a prefix and
+  /// the run ID.
+  public internal(set) var readinessKey: DjangoReport.RunKey?
   /// Why the project's settings cannot be used: exit code 78.
   public private(set) var problems: [Diagnostic] = []
 
@@ -77,7 +84,7 @@ public struct DjangoImport: Sendable {
   public var refusals: [Diagnostic] {
     var result = problems
     if let mode = pending.first(where: { $0.value.path == "litefs.mode" }),
-      !context.given.contains("litefs.mode")
+      context.given["litefs.mode"] == nil
     {
       result.append(
         Diagnostic(
@@ -101,7 +108,7 @@ public struct DjangoImport: Sendable {
     let aliases = DjangoPreset.migratedByDefault(report)
     set("framework.databases", "[" + aliases.map(YAMLText.scalar).joined(separator: ", ") + "]", "DATABASES")
     let others = report.databases.map(\.key).filter { !aliases.contains($0) }
-    if !others.isEmpty, !context.given.contains("framework.databases") {
+    if !others.isEmpty, context.given["framework.databases"] == nil {
       leave(
         "DATABASES",
         "only default is migrated, as before; list more in framework.databases: "

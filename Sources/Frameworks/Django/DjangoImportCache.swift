@@ -2,8 +2,8 @@
 ///
 /// It is good as long as nothing changed that the settings were made from: run ID, interpreter, working directory, the
 /// variables that name things (`relevant`) and those that the settings looked at, and the files that they imported or
-/// opened. A development run ID is the same for every release, so nothing is kept under it. The text may hold a cache's
-/// password: it belongs into a file of mode 0600.
+/// opened. A development run ID is the same for every release, so nothing is kept under it. The text may hold passwords of
+/// a cache and of the database: it belongs into a file of mode 0600.
 public struct DjangoImportCache: Equatable, Sendable {
   /// What the report was made for, beside what is in it.
   public struct Key: Equatable, Sendable {
@@ -121,7 +121,8 @@ public struct DjangoImportCache: Equatable, Sendable {
   }
 
   private static let title = "supervisor-django-import"
-  private static let version = "1"
+  /// 2: with the password of the default database.
+  private static let version = "2"
 
   /// The file's bytes.
   public func encoded() -> [UInt8] {

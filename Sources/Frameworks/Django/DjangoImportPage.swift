@@ -46,8 +46,10 @@ public enum DjangoImportPage {
     var path: [Substring]
     var text: String
     var origin: String
+    var isSecret: Bool
 
     init(_ value: ImportedValue) {
+      isSecret = KeyTable.isSecret(value.path)
       path = value.path.split(separator: ".")
       text = DjangoImportPage.shown(value)
       origin = value.origin
@@ -64,7 +66,11 @@ public enum DjangoImportPage {
       if line.path.count == 1 {
         // The last one counts, as when they are applied.
         let last = same.last ?? line
-        result.append("\(indentation)\(key): \(last.text)   # \(comment(last.origin))")
+        result.append(
+          last.isSecret
+            ? "\(indentation)# \(key): a secret, taken from the project at each start (\(comment(last.origin))); "
+              + "to say it here, name a file with it in \(key)_file"
+            : "\(indentation)\(key): \(last.text)   # \(comment(last.origin))")
       } else {
         result.append("\(indentation)\(key):")
         result += tree(

@@ -44,7 +44,7 @@ extension DjangoProgram {
     def find_module():
         if os.environ.get(MODULE):
             return os.environ[MODULE], "environment"
-        if len(ARGUMENTS) > 0:
+        if len(ARGUMENTS) > 0 and ARGUMENTS[0]:
             return ARGUMENTS[0], "setting"
         places = ["manage.py", "wsgi.py", "asgi.py"]
         for name in sorted(os.listdir(".")):
@@ -128,18 +128,47 @@ extension DjangoProgram {
         return {name: entry[name] for name in names if name in entry}
 
 
-    # Of each entry of a map only what is asked for: no password leaves here, save a cache's, which is needed to reach it.
-    def put_entries(kind, entries, names, option_names):
+    # Of each entry of a map only what is asked for.
+    def put_entry(kind, alias, entry, names, option_names):
+        result = chosen(entry, names)
+        if isinstance(result, dict) and option_names:
+            options = entry.get("OPTIONS")
+            result["OPTIONS"] = chosen(options if isinstance(options, dict) else {}, option_names)
+        put_value(kind, alias, result)
+
+
+    # No password leaves here, save those that are needed to reach what lock and readiness may be in: the default
+    # database where it is PostgreSQL, and caches.
+    def put_databases(entries):
         if not isinstance(entries, dict):
-            put("skipped", kind, "it is no dict")
+            put("skipped", "database", "it is no dict")
+            return
+        names = ["ENGINE", "NAME", "HOST", "PORT", "USER"]
+        for alias in entries:
+            engine = entries[alias].get("ENGINE") if isinstance(entries[alias], dict) else ""
+            if alias == "default" and isinstance(engine, str) and ("postg" in engine or "psql" in engine):
+                put_entry("database", alias, entries[alias], names + ["PASSWORD"], DATABASE_OPTIONS)
+            else:
+                put_entry("database", alias, entries[alias], names, [])
+
+
+    def put_caches(entries):
+        if not isinstance(entries, dict):
+            put("skipped", "cache", "it is no dict")
             return
         for alias in entries:
-            entry = chosen(entries[alias], names)
-            if isinstance(entry, dict) and option_names:
-                options = entries[alias].get("OPTIONS")
-                entry["OPTIONS"] = chosen(options if isinstance(options, dict) else {}, option_names)
-                entry["KEY_FUNCTION"] = entries[alias].get("KEY_FUNCTION") is not None
-            put_value(kind, alias, entry)
+            entry = entries[alias]
+            if isinstance(entry, dict):
+                entry = dict(entry, KEY_FUNCTION=entry.get("KEY_FUNCTION") is not None)
+            put_entry(
+                "cache", alias, entry, ["BACKEND", "LOCATION", "KEY_PREFIX", "VERSION", "KEY_FUNCTION"], CACHE_OPTIONS)
+
+
+    # The release: as given, else as the settings have it, else the development one.
+    def run_id():
+        given, kind = (ARGUMENTS[1:3] + ["", ""])[:2]
+        own = get("AUTOINIT_RUN_ID")
+        return own if kind != "given" and isinstance(own, str) and own else given
 
 
     # Where a run ID goes in Redis; only the cache itself knows, and only with its own key function.
@@ -154,10 +183,20 @@ extension DjangoProgram {
             prefix = get("AUTOINIT_READINESS_KEY_PREFIX", "autoinit:ready")
             key = str(caches[alias].make_key("%s:%s" % (prefix, "{run_id}")))
             put("redis_key", key)
+            release = run_id()
+            if release:
+                put("redis_run_key", release, str(caches[alias].make_key("%s:%s" % (prefix, release))))
         except Exception as error:
             put("skipped", "the key in CACHES[%r]" % (alias,), last_line(error))
 
 
+    CACHE_OPTIONS = ["db", "DB", "username", "USERNAME", "password", "PASSWORD", "CLIENT_CLASS"]
+    # What is needed to reach a database and to be let in, and what changes who we are or where we come out.
+    DATABASE_OPTIONS = [
+        "dbname", "user", "password", "host", "hostaddr", "port", "service", "passfile", "requirepeer", "sslmode",
+        "sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl", "sslcrldir", "sslsni", "ssl_min_protocol_version",
+        "ssl_max_protocol_version", "channel_binding", "gssencmode", "krbsrvname", "sslnegotiation", "sslcertmode",
+        "require_auth", "gssdelegation", "target_session_attrs", "load_balance_hosts", "assume_role"]
     ARGUMENTS = sys.argv[1:]
     # Settings look at the command line; this is the one that they had so far.
     sys.argv[:] = ["manage.py", "autoinit"]
@@ -193,11 +232,9 @@ extension DjangoProgram {
         value = get(name)
         if value is not None:
             put_value("setting", name, value)
-    put_entries("database", get("DATABASES", {}), ["ENGINE", "NAME", "HOST", "PORT", "USER"], [])
+    put_databases(get("DATABASES", {}))
     caches_setting = get("CACHES", {})
-    put_entries(
-        "cache", caches_setting, ["BACKEND", "LOCATION", "KEY_PREFIX", "VERSION"],
-        ["db", "DB", "username", "USERNAME", "password", "PASSWORD", "CLIENT_CLASS"])
+    put_caches(caches_setting)
     put_redis_key(caches_setting)
 
     # What was there before us is no input of the settings.

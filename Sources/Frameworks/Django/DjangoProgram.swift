@@ -17,10 +17,17 @@ public struct DjangoProgram: Equatable, Sendable {
   /// Reads a project's settings and nothing more: `django.setup()` is never called, since with a database on LiteFS it
   /// fails until the mount is there. The results are a `DjangoReport`.
   ///
-  /// - Parameter settingsModule: `framework.settings_module`; DJANGO_SETTINGS_MODULE of the environment goes before it.
-  public static func settings(settingsModule: String? = nil) -> DjangoProgram {
-    DjangoProgram(
-      text: prelude + settingsBody, arguments: ["-"] + (settingsModule.map { [$0] } ?? []))
+  /// - Parameters:
+  ///   - settingsModule: `framework.settings_module`; DJANGO_SETTINGS_MODULE of the environment goes before it.
+  ///   - runID: the release, to ask the project's cache for its key; a development one only counts when the project's
+  ///     settings name none. nil when it is not known.
+  public static func settings(
+    settingsModule: String? = nil, runID: (value: String, isDevelopment: Bool)? = nil
+  ) -> DjangoProgram {
+    var arguments = ["-"]
+    if settingsModule != nil || runID != nil { arguments.append(settingsModule ?? "") }
+    if let runID { arguments += [runID.value, runID.isDevelopment ? "development" : "given"] }
+    return DjangoProgram(text: prelude + settingsBody, arguments: arguments)
   }
 
   /// Which hooks a `hooks` program calls, and how.

@@ -36,6 +36,20 @@ public struct DjangoReport: Equatable, Sendable {
     public var reason: String
   }
 
+  /// A key in Redis, as the project's cache makes it.
+  public struct RunKey: Equatable, Sendable {
+    /// The release that it is of.
+    public var runID: String
+    /// The whole key.
+    public var key: String
+
+    /// A key.
+    public init(runID: String, key: String) {
+      self.runID = runID
+      self.key = key
+    }
+  }
+
   /// Python's version, `3.11.7`.
   public var pythonVersion = ""
   /// `sys.executable`.
@@ -52,13 +66,16 @@ public struct DjangoReport: Equatable, Sendable {
   public var settingsModuleOrigin = ""
   /// AUTOINIT_*, INSTALLED_APPS, STATIC_ROOT and LITEFS, as far as they are set.
   public var settings: [PythonValue.Entry] = []
-  /// DATABASES by alias, in order: ENGINE, NAME, HOST, PORT, USER.
+  /// DATABASES by alias, in order: ENGINE, NAME, HOST, PORT, USER. Of `default` on PostgreSQL also PASSWORD and what of
+  /// OPTIONS is needed to reach it.
   public var databases: [PythonValue.Entry] = []
   /// CACHES by alias, in order: BACKEND, LOCATION, KEY_PREFIX, VERSION, KEY_FUNCTION (whether there is one), and what of
   /// OPTIONS is needed to reach it. May hold a password.
   public var caches: [PythonValue.Entry] = []
   /// The readiness key in Redis, with `{run_id}` for the run ID; nil when the cache is not in Redis.
   public var redisKey: String?
+  /// The readiness key of the release that the program was asked for, or that the settings name; nil without one.
+  public var redisRunKey: RunKey?
   /// What could not be reported.
   public var skipped: [Skipped] = []
   /// What the settings were made from.
@@ -199,6 +216,7 @@ extension DjangoReport {
     case ("module", 3): (settingsModule, settingsModuleOrigin) = (line[1], line[2])
     case ("django", 3): djangoVersion = line[1]
     case ("redis_key", 2): redisKey = line[1]
+    case ("redis_run_key", 3): redisRunKey = RunKey(runID: line[1], key: line[2])
     case ("skipped", 3): skipped.append(Skipped(name: line[1], reason: line[2]))
     case ("uncacheable", 2): isUncacheableBecause = line[1]
     case ("variable", 2): variables.append(line[1])

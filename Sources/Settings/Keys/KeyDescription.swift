@@ -1,5 +1,13 @@
 /// What a key's value looks like.
 public enum ValueType: Sendable, Equatable {
+  /// Why a word cannot be, and what to write instead.
+  public struct Refusal: Sendable, Equatable {
+    /// What is wrong, as it follows the word.
+    public var reason: String
+    /// What to do about it.
+    public var advice: String
+  }
+
   /// What a text must look like.
   public enum TextRule: Sendable, Equatable {
     /// Any text.
@@ -34,8 +42,9 @@ public enum ValueType: Sendable, Equatable {
   case number(ClosedRange<Double>)
   /// A size in bytes.
   case size
-  /// One of some words; `later` are known words this version cannot do yet, with what they wait for.
-  case choice([String], later: [String: String])
+  /// One of some words; `later` are known words this version cannot do yet, with what they wait for; `never` are words
+  /// that people try and that cannot be, with the reason and what to write instead.
+  case choice([String], later: [String: String], never: [String: Refusal] = [:])
   /// A list, or a string for the shell.
   case command
   /// A signal that a process can be sent.

@@ -24,7 +24,7 @@ extension KeyTable {
       if case .later(let work)? = parent?.availability { return .later(work) }
       return .wrong(message: "\(printable(path)) is no key of ours", suggestion: nil)
     }
-    if case .choice(_, let later) = key.type, let work = later[text] { return .later(work) }
+    if case .choice(_, let later, _) = key.type, let work = later[text] { return .later(work) }
     do throws(ValueProblem) {
       _ = try key.type.parseScalar(text)
     } catch {

@@ -71,8 +71,6 @@ public enum KeyTable {
 
   // What later keys wait for.
   static let liteFSWork = "LiteFS support"
-  static let postgresWork = "the PostgreSQL backend"
-  static let redisWork = "the Redis backend"
   static let notifyWork = "sd_notify support"
   static let captureWork = "log capture"
 
@@ -101,22 +99,22 @@ public enum KeyTable {
     ),
   ]
 
-  private static let backends = ["postgres": postgresWork, "litefs": liteFSWork]
+  private static let coordinationLater = ["litefs": liteFSWork]
+  private static let lockInRedis = ValueType.Refusal(
+    reason: "cannot be the lock: it may run out while a migration still works, and another node begins",
+    advice: "write lock: postgres, or lock: file where the nodes share state_dir; readiness can be in redis")
 
   private static let coordination: [KeyDescription] = [
     key("coordination.project", label, "namespace in a shared backend; derived when not set"),
-    key("coordination.lock", .choice(["file"], later: backends), default: "file", "where the lock is"),
     key(
-      "coordination.readiness",
-      .choice(["file"], later: backends.merging(["redis": redisWork], uniquingKeysWith: { $1 })),
-      default: "file",
-      "where release readiness and ledger are"),
+      "coordination.lock",
+      .choice(["file", "postgres"], later: coordinationLater, never: ["redis": lockInRedis]),
+      default: "file", "where the lock and the ledger are"),
     key(
-      "coordination.readiness_key_prefix", label, default: "autoinit:ready", "prefix in Redis",
-      .later(redisWork)),
-    key(
-      "coordination.readiness_ttl", positiveDuration, default: "24h", "life of the key in Redis",
-      .later(redisWork)),
+      "coordination.readiness", .choice(["file", "postgres", "redis"], later: coordinationLater),
+      "where release readiness is; when not set, where the lock is"),
+    key("coordination.readiness_key_prefix", label, default: "autoinit:ready", "prefix in Redis"),
+    key("coordination.readiness_ttl", positiveDuration, default: "24h", "life of the key in Redis"),
     key(
       "coordination.retry_after", duration, default: "10s",
       "pause after a failure, doubled by each further one"),
@@ -126,19 +124,13 @@ public enum KeyTable {
     key(
       "coordination.poll_interval", positiveDuration, default: "1s", "how often waiters look by themselves"),
     key(
-      "coordination.postgres.url", .text(.postgresConnection), "connection string, as libpq reads it",
-      secret: true, .later(postgresWork)),
-    key("coordination.postgres.url_file", path, "file with the connection string", .later(postgresWork)),
-    key(
-      "coordination.postgres.schema", label, default: "public", "schema of our tables", .later(postgresWork)
-    ),
-    key(
-      "coordination.postgres.table", label, default: "supervisor", "prefix of our tables",
-      .later(postgresWork)),
-    key(
-      "coordination.redis.url", .text(.redisURL), "redis:// or rediss:// URL", secret: true,
-      .later(redisWork)),
-    key("coordination.redis.url_file", path, "file with the URL", .later(redisWork)),
+      "coordination.postgres.url", .text(.postgresConnection),
+      "connection string, as libpq reads it; when not set, libpq's own environment and files", secret: true),
+    key("coordination.postgres.url_file", path, "file with the connection string"),
+    key("coordination.postgres.schema", label, default: "public", "schema of our tables"),
+    key("coordination.postgres.table", label, default: "supervisor", "prefix of our tables"),
+    key("coordination.redis.url", .text(.redisURL), "redis:// or rediss:// URL", secret: true),
+    key("coordination.redis.url_file", path, "file with the URL"),
   ]
 
   private static let phases: [KeyDescription] =

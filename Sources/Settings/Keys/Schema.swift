@@ -45,7 +45,7 @@ struct Schema {
     if let key {
       if case .later(let work) = key.availability { return work }
       // A switch that can only be off: it belongs to the work it cannot be switched to.
-      if case .choice(let words, let later) = key.type, words == [key.defaultText],
+      if case .choice(let words, let later, _) = key.type, words == [key.defaultText],
         let work = later.values.first, later.values.allSatisfy({ $0 == work })
       {
         return work

@@ -87,16 +87,6 @@ extension Assembly {
       settingsModule: text(section, "settings_module"), databases: texts(section, "databases"))
   }
 
-  private mutating func coordination() -> CoordinationSettings {
-    let section = Section.root.section("coordination")
-    return CoordinationSettings(
-      project: text(section, "project"),
-      lock: choice(section, "lock", fallback: .file),
-      readiness: choice(section, "readiness", fallback: .file),
-      retryAfter: duration(section, "retry_after"), takeoverDelay: duration(section, "takeover_delay"),
-      pollInterval: duration(section, "poll_interval"))
-  }
-
   private mutating func infrastructure(app: ProcessSettings) -> InfrastructureSettings {
     let section = Section.root.section("infrastructure")
     let parallelism = integer(section, "parallelism")

@@ -27,7 +27,7 @@ extension Assembly {
       let step = StepSettings(
         name: name, description: text(section, "description"),
         run: command(section, "run"),
-        wait: optional(section, "wait_for") { if case .wait(let value) = $0 { value } else { nil } },
+        wait: wait(section, "wait_for"),
         needs: texts(section, "needs") ?? [],
         workingDirectory: text(section, "cwd") ?? app.workingDirectory,
         environment: app.environment.overlaid(with: environment(section, "environment")),

@@ -137,7 +137,19 @@ struct Assembly {
   }
 
   mutating func waits(_ section: Section, _ name: String) -> [WaitSettings] {
-    optional(section, name) { if case .waits(let value) = $0 { value } else { nil } } ?? []
+    let waits: [WaitSettings] =
+      optional(section, name) { if case .waits(let value) = $0 { value } else { nil } } ?? []
+    let items = resolution.values[section.key(name)]?.items ?? []
+    return waits.enumerated().map { index, wait in
+      connected(
+        wait, "\(section.key(name))[\(index)]",
+        at: items.indices.contains(index) ? items[index] : origin(section, name))
+    }
+  }
+
+  mutating func wait(_ section: Section, _ name: String) -> WaitSettings? {
+    let wait: WaitSettings? = optional(section, name) { if case .wait(let value) = $0 { value } else { nil } }
+    return wait.map { connected($0, section.key(name), at: origin(section, name)) }
   }
 
   mutating func environment(_ section: Section, _ name: String) -> [EnvironmentVariable] {

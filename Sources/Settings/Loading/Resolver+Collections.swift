@@ -225,9 +225,6 @@ extension Resolver {
       guard let text = try scalar(target, path: path) else { return nil }
       guard !text.isEmpty else { throw ValueProblem("is empty", "write for instance tcp://db:5432") }
       let value = try WaitTarget(settingsText: text)
-      if let work = value.pendingWork {
-        throw .pending("waiting for \(quoted(text))", comesWith: work, "remove it until then")
-      }
       return isGood ? WaitSettings(target: value, timeout: timeout, text: maskingPasswords(in: text)) : nil
     } catch {
       report(error, at: target.position, path: path)

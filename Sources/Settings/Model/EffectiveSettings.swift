@@ -106,28 +106,6 @@ public struct HookSettings: Sendable, Equatable {
   public var onRoleChange: Command?
 }
 
-/// `coordination`: who may run the infrastructure phase.
-public struct CoordinationSettings: Sendable, Equatable {
-  /// A place for the lock or for readiness.
-  public enum Backend: String, Sendable, CaseIterable {
-    /// Files in `state_dir`.
-    case file
-  }
-
-  /// `project`: the namespace in a shared backend; nil: to be derived.
-  public var project: String?
-  /// `lock`: where the lock is.
-  public var lock: Backend
-  /// `readiness`: where release readiness, ledger and failures are.
-  public var readiness: Backend
-  /// `retry_after`: how long after a failure a new node waits before it tries; doubles with each failure.
-  public var retryAfter: Duration
-  /// `takeover_delay`: how long a new holder waits before it takes over an unfinished claim of another one.
-  public var takeoverDelay: Duration
-  /// `poll_interval`: how often a waiter looks although nothing told it to.
-  public var pollInterval: Duration
-}
-
 /// `infrastructure`: what runs once per cluster and run ID.
 public struct InfrastructureSettings: Sendable, Equatable {
   /// What happens to running steps when another one fails.

@@ -8,10 +8,12 @@ public enum WaitTarget: Sendable, Equatable {
   case file(path: String)
   /// An SQLite database can be opened and read; the path is absolute.
   case sqlite(path: String)
-  /// A PostgreSQL server takes connections: of this URL, or nil for `coordination.postgres`. The URL may contain
-  /// a password.
+  /// A PostgreSQL server takes connections: of this URL or connection string, which may contain a password. nil stands
+  /// for `coordination.postgres`, and, in loaded settings, for a `coordination.postgres` without a URL: libpq's own
+  /// environment and files.
   case postgres(url: String?)
-  /// A Redis server answers: of this URL, or nil for `coordination.redis`. The URL may contain a password.
+  /// A Redis server answers: of this URL, which may contain a password. nil stands for `coordination.redis`; loaded
+  /// settings have none.
   case redis(url: String?)
 }
 

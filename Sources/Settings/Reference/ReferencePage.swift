@@ -120,7 +120,7 @@ public enum ReferencePage {
     case .integer(let range): "\(range.lowerBound) to \(range.upperBound)"
     case .number(let range): "number, \(Int(range.lowerBound)) to \(Int(range.upperBound))"
     case .size: "size"
-    case .choice(let words, let later):
+    case .choice(let words, let later, _):
       codes(words)
         + later.sorted { $0.key < $1.key }.map { "; later `\($0.key)`: \($0.value)" }.joined()
     case .command: "command"

@@ -109,7 +109,7 @@ public enum SettingsSchema {
         ["type": "string", "pattern": "^[0-9.]+$"],
       ])
     case .size: orVariable([reference("size")])
-    case .choice(let words, let later):
+    case .choice(let words, let later, _):
       orVariable([["enum": .array((words + later.keys.sorted()).flatMap(spellings))]])
     case .command: [("anyOf", [reference("command"), ["type": "null"]])]
     case .signal: orVariable([reference("signal")])

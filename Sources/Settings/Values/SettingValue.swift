@@ -70,8 +70,9 @@ extension ValueType {
     case .integer(let range): return .integer(try Self.integer(text, in: range))
     case .number(let range): return .number(try Self.number(text, in: range))
     case .size: return .size(try ByteCount.parse(text))
-    case .choice(let words, let later):
+    case .choice(let words, let later, let never):
       if words.contains(text) { return .text(text) }
+      if let refusal = never[text] { throw ValueProblem("\(quoted(text)) \(refusal.reason)", refusal.advice) }
       if let work = later[text] {
         throw .pending(quoted(text), comesWith: work, "until then it can only be \(listed(words))")
       }

@@ -15,8 +15,13 @@ public enum SettingsText {
     do throws(ValueProblem) {
       guard !text.isEmpty else { throw ValueProblem("a target is empty", "write for instance tcp://db:5432") }
       let target = try WaitTarget(settingsText: text)
-      if let work = target.pendingWork {
-        throw .pending("waiting for \(quoted(text))", comesWith: work, "remove it until then")
+      switch target {
+      case .postgres(nil), .redis(nil):
+        throw ValueProblem(
+          "\(quoted(text)) is what a settings file says it is, and none is read here",
+          "write its URL, for instance \(text == "redis" ? "redis://cache:6379/0" : "postgres://user@db:5432/name")"
+        )
+      default: break
       }
       return WaitSettings(target: target, timeout: nil, text: maskingPasswords(in: text))
     } catch {

@@ -41,15 +41,6 @@ extension WaitTarget {
     }
   }
 
-  /// What has to come before it can be waited for; nil when it can be now.
-  var pendingWork: String? {
-    switch self {
-    case .tcp, .http, .file, .sqlite: nil
-    case .postgres: KeyTable.postgresWork
-    case .redis: KeyTable.redisWork
-    }
-  }
-
   private static func tcp(_ text: String, _ rest: Substring) throws(ValueProblem) -> WaitTarget {
     let example = "write for instance tcp://db:5432"
     guard rest.hasPrefix("//") else { throw ValueProblem("\(quoted(text)) has no '//'", example) }
