@@ -69,8 +69,10 @@ public enum AgentProgram {
     _ role: AgentRole, _ descriptor: CInt, _ signals: CInt, on eventLoop: any EventLoop
   ) {
     let certificates = getenv("SSL_CERT_FILE").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
-    let probes = ProbeRunner(eventLoop: eventLoop, certificateFile: certificates)
-    let session = AgentSession(role: role, eventLoop: eventLoop, probes: probes)
+    let databases = DatabaseProbes(eventLoop: eventLoop, certificateFile: certificates)
+    let probes = ProbeRunner(eventLoop: eventLoop, certificateFile: certificates, databases: databases.look)
+    let session = AgentSession(
+      role: role, eventLoop: eventLoop, probes: probes, certificateFile: certificates)
     ClientBootstrap(group: eventLoop)
       .channelOption(.autoRead, value: false)
       .withConnectedSocket(descriptor)

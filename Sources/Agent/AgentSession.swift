@@ -1,4 +1,5 @@
 import AgentProtocol
+import CLinux
 import Glibc
 import NIOCore
 import ProbeDriver
@@ -13,11 +14,17 @@ final class AgentSession: ChannelInboundHandler {
   private let role: AgentRole
   private let eventLoop: any EventLoop
   private let probes: ProbeRunner
+  private let certificateFile: String?
   private var decoder = FrameDecoder()
   private var context: ChannelHandlerContext?
+  private var coordinator: Coordinator?
+  /// Nothing is said any more.
   private var isEnding = false
+  /// The end waits for what is guarded.
+  private var isClosing = false
 
-  init(role: AgentRole, eventLoop: any EventLoop, probes: ProbeRunner) {
+  init(role: AgentRole, eventLoop: any EventLoop, probes: ProbeRunner, certificateFile: String?) {
+    self.certificateFile = certificateFile
     self.role = role
     self.eventLoop = eventLoop
     self.probes = probes
@@ -25,11 +32,20 @@ final class AgentSession: ChannelInboundHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
+    coordinator = Coordinator(
+      eventLoop: eventLoop, certificateFile: certificateFile,
+      log: { [weak self] in self?.send(.log(level: $0, text: $1)) },
+      report: { [weak self] in self?.send(.coordination($0)) })
     send(.hello(version: Release.version, role: role.name, pid: getpid()))
     beat()
   }
 
+  private var beats = 0
+
   private func beat() {
+    // Of a program of this size most is needed for its start alone: the libraries' own, and that of connections.
+    if beats == 1 || beats == 5 { clinux_release_library_pages() }
+    beats += 1
     eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { [self] in
       // A supervisor that does not read (it was stopped) needs no heap of heartbeats when it goes on.
       if context?.channel.isWritable == true { send(.heartbeat) }
@@ -58,6 +74,7 @@ final class AgentSession: ChannelInboundHandler {
       let reason = "this supervisor-agent (\(Release.version)) cannot probe '\(method)'"
       send(.probeResult(id: id, outcome: .refused(reason)))
     case .cancelProbe(let id): probes.cancel(id)
+    case .coordination(let request): coordinator?.handle(request)
     case .end: end("it was asked to end")
     }
   }
@@ -67,9 +84,17 @@ final class AgentSession: ChannelInboundHandler {
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: report.frame.bytes)), promise: nil)
   }
 
-  /// Ends the process once the last report is on its way. Threads that hang in the kernel do not hold it up.
+  /// Ends the process once what is guarded has ended, and the last report is on its way. Threads that hang in the kernel
+  /// do not hold it up.
   func end(_ reason: String, code: CInt = 0) {
-    guard !isEnding else { return }
+    guard !isClosing else { return }
+    isClosing = true
+    guard let coordinator else { return leave(reason, code) }
+    // Heartbeats and pings go on meanwhile: whoever took us for dead would let the lock go.
+    coordinator.end(isHeard: true) { [self] in leave(reason, code) }
+  }
+
+  private func leave(_ reason: String, _ code: CInt) {
     let last = AgentReport.end(reason: reason).frame.bytes
     isEnding = true
     guard let context else { _exit(code) }
@@ -77,12 +102,24 @@ final class AgentSession: ChannelInboundHandler {
     context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: last))).whenComplete { _ in _exit(code) }
   }
 
-  /// The supervisor is gone: there is nobody to work for.
+  /// The supervisor is gone: there is nobody to work for, and perhaps something left to end.
+  private func lostSupervisor() {
+    isEnding = true
+    context = nil
+    guard !isClosing, let coordinator else {
+      // An end that waits for what is guarded goes on; without a context it says nothing.
+      if !isClosing { _exit(0) }
+      return
+    }
+    isClosing = true
+    coordinator.end(isHeard: false) { _exit(0) }
+  }
+
   func channelInactive(context: ChannelHandlerContext) {
-    _exit(0)
+    lostSupervisor()
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    _exit(0)
+    lostSupervisor()
   }
 }

@@ -46,6 +46,8 @@ int clinux_process_read(int pid, struct clinux_process *_Nonnull out);
 /// Gives the pages of this program's own code and constants back: those that only the start needed leave the
 /// resident set, those that are needed again come back from the page cache. Never touches writable memory.
 void clinux_release_start_pages(void);
+/// The same for this program and every shared library that it has.
+void clinux_release_library_pages(void);
 
 /// Opens /dev/null on each of 0, 1, 2 that is closed, so that no later descriptor takes their place.
 void clinux_stdio_ensure(void);

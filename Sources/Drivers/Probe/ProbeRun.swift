@@ -11,6 +11,7 @@ final class ProbeRun {
   private var completion: ((ProbeOutcome) -> Void)?
   private var timer: Scheduled<Void>?
   private var channel: (any Channel)?
+  private var abandonment: (() -> Void)?
 
   /// What is missing should the time be up now.
   var waitsFor = "no answer"
@@ -47,6 +48,14 @@ final class ProbeRun {
     timer = nil
     channel?.close(mode: .all, promise: nil)
     channel = nil
+    abandonment?()
+    abandonment = nil
+  }
+
+  /// Takes what ends the work that another one does for this probe.
+  func hold(_ abandonment: @escaping () -> Void) {
+    guard !isEnded else { return abandonment() }
+    self.abandonment = abandonment
   }
 
   // MARK: Connecting

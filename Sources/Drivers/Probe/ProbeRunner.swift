@@ -3,15 +3,27 @@ import NIOCore
 
 /// Runs probes on one event loop, each within its time. Used on that loop only.
 public final class ProbeRunner {
+  /// Begins to look at a database server, which needs a driver that this one does not have. Calls back on the loop, at
+  /// most once; what is returned ends it without a word.
+  public typealias DatabaseLook = (
+    ProbeTarget, _ timeout: Duration, @escaping (ProbeOutcome) -> Void
+  ) -> () -> Void
+
   private let eventLoop: any EventLoop
   private let resolutions: BlockingWork<Resolution>
   private let looks: BlockingWork<ProbeOutcome>
   private let trust: TrustStore
+  private let databases: DatabaseLook
   private var running: [UInt64: ProbeRun] = [:]
 
   /// A runner without probes.
-  /// - Parameter certificateFile: trusted certificates (PEM) instead of the system's; nil takes the system's.
-  public init(eventLoop: any EventLoop, certificateFile: String?) {
+  /// - Parameters:
+  ///   - certificateFile: trusted certificates (PEM) instead of the system's; nil takes the system's.
+  ///   - databases: looks at what is in PostgreSQL or Redis.
+  public init(
+    eventLoop: any EventLoop, certificateFile: String?, databases: @escaping DatabaseLook
+  ) {
+    self.databases = databases
     self.eventLoop = eventLoop
     resolutions = BlockingWork(eventLoop: eventLoop)
     looks = BlockingWork(eventLoop: eventLoop)
@@ -43,6 +55,9 @@ public final class ProbeRunner {
       resolve(host, run) { run.connect(to: $0, port: port, of: host) { exchange.handlers(run) } }
     case .file(let path): look(run, "file", path) { FileProbe.look(path) }
     case .sqlite(let path): look(run, "sqlite", path) { SQLiteProbe.look(path) }
+    case .postgres, .redis:
+      run.waitsFor = "\(target): no answer"
+      run.hold(databases(target, timeout) { run.finish($0) })
     }
   }
 
