@@ -34,6 +34,10 @@ public final class AgentConnection {
   private var completions: [UInt64: (Result<ProbeOutcome, AgentUnavailable>) -> Void] = [:]
   private var lastID: UInt64 = 0
   private var onStopped: (() -> Void)?
+  private var talk: CoordinationTalk?
+  private var listeners: [UInt64: (CoordinationReport) -> Void] = [:]
+  /// Reports whose turn has not come: whoever waits for one still needs us.
+  private var undelivered = 0
 
   /// Gets the agent's own log lines, and what happens to it.
   public var onLog: ((AgentReport.LogLevel, String) -> Void)?
@@ -86,9 +90,59 @@ public final class AgentConnection {
     submit(.cancelProbe(id: id))
   }
 
+  // MARK: Lock, record and readiness
+
+  /// Which release all of `ask` is about; before the first of them.
+  public func coordinate(_ scope: CoordinationScope) {
+    if talk == nil { talk = CoordinationTalk(scope: scope) }
+  }
+
+  /// Whether it holds a lock, or somebody waits for an answer.
+  public var isCoordinating: Bool {
+    undelivered > 0 || talk.map { $0.needsAgent || $0.isHolding } ?? false
+  }
+
+  /// A number for a request.
+  public func nextID() -> UInt64 {
+    lastID += 1
+    return lastID
+  }
+
+  /// Asks, and gives all reports of the request's number to `onReport`, each in a turn of its own.
+  public func ask(_ request: CoordinationRequest, onReport: ((CoordinationReport) -> Void)? = nil) {
+    if let onReport, let id = request.id { listeners[id] = onReport }
+    if case .cancel(let id) = request { listeners[id] = nil }
+    converse(.ask(request))
+  }
+
+  private func converse(_ event: CoordinationTalk.Event) {
+    guard let effects = talk?.handle(event) else { return }
+    for effect in effects {
+      switch effect {
+      case .send(let request): send(.coordination(request))
+      case .deliver(let report): deliver(report)
+      }
+    }
+    guard let talk else { return }
+    submit(.holds(talk.isHolding))
+    submit(.need(talk.needsAgent))
+  }
+
+  private func deliver(_ report: CoordinationReport) {
+    undelivered += 1
+    loop.defer { [weak self] in
+      guard let self else { return }
+      undelivered -= 1
+      guard let listener = listeners[report.id] else { return }
+      if report.isLast { listeners[report.id] = nil }
+      listener(report)
+    }
+  }
+
   /// Ends the agent, in order when it can, and tells when it is gone. Nothing that was asked is answered.
   public func stop(_ completion: @escaping () -> Void) {
     completions = [:]
+    listeners = [:]
     if case .stopped = life.state { return loop.defer(completion) }
     onStopped = completion
     submit(.stop)
@@ -131,12 +185,16 @@ public final class AgentConnection {
     case .result(let id, let outcome):
       guard let completion = completions.removeValue(forKey: id) else { return }
       loop.defer { completion(.success(outcome)) }
+    case .connected: converse(.connected)
+    case .endangered(let reason): converse(.endangered(reason))
+    case .disconnected(let reason): converse(.disconnected(reason))
     case .log(let level, let text): onLog?(level, text)
     case .unavailable(let reason):
       let waiting = completions.sorted { $0.key < $1.key }
       completions = [:]
       let failure = AgentUnavailable(reason: reason)
       loop.defer { for (_, completion) in waiting { completion(.failure(failure)) } }
+      converse(.unavailable(reason))
     case .stopped:
       closeSocket()
       if let onStopped { loop.defer(onStopped) }
@@ -232,7 +290,9 @@ public final class AgentConnection {
   private func takeFrames(_ incarnation: Int) -> Bool {
     do throws(FrameError) {
       while let frame = try decoder.next() {
-        if let report = try AgentReport(frame) { submit(.report(incarnation: incarnation, report)) }
+        guard let report = try AgentReport(frame) else { continue }
+        submit(.report(incarnation: incarnation, report))
+        if case .coordination(let said) = report, case .running = life.state { converse(.report(said)) }
       }
       return true
     } catch {

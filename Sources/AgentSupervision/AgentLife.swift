@@ -30,6 +30,11 @@ public struct AgentLife: Sendable {
     case startProbe(id: UInt64, target: ProbeTarget, timeout: Duration)
     /// Somebody no longer wants it.
     case cancelProbe(id: UInt64)
+    /// Whether it is wanted although no probe waits.
+    case need(Bool)
+    /// Whether it holds what must not go before something else has ended: then it is not killed, but said to be
+    /// endangered, until it holds nothing.
+    case holds(Bool)
     /// There is no process, or it did not become the agent. A permanent reason will be there next time too.
     case startFailed(incarnation: Int, reason: String, isPermanent: Bool)
     /// The agent said this.
@@ -50,6 +55,12 @@ public struct AgentLife: Sendable {
     case spawn(incarnation: Int)
     /// Send it this.
     case send(AgentRequest)
+    /// It listens: nothing has been said to it yet but what `send` says.
+    case connected
+    /// It has to be killed, for this reason, as soon as it holds nothing.
+    case endangered(String)
+    /// It is gone, for this reason; one that is wanted still is started again.
+    case disconnected(String)
     /// Send it KILL; its end will be told.
     case kill
     /// Wake me at this time; replaces an earlier one.
@@ -104,6 +115,10 @@ public struct AgentLife: Sendable {
   private var notBefore = MonotonicInstant(nanoseconds: 0)
   private var isPermanent = false
   private var isStopping = false
+  private var isNeeded = false
+  private var isHolding = false
+  /// It is to be killed once it holds nothing.
+  private var killIsDue = false
   /// Why it ends, in its own words.
   private var lastWords: String?
 
@@ -118,6 +133,12 @@ public struct AgentLife: Sendable {
     switch event {
     case .startProbe(let id, let target, let timeout): return start(id, target, timeout, now)
     case .cancelProbe(let id): return cancel(id)
+    case .need(let isNeeded): return need(isNeeded, now)
+    case .holds(let isHolding):
+      self.isHolding = isHolding
+      guard !isHolding, killIsDue else { return [] }
+      killIsDue = false
+      return [.kill]
     case .startFailed(let number, let reason, let isPermanent):
       guard number == incarnation, isThere else { return [] }
       self.isPermanent = isPermanent
@@ -167,9 +188,24 @@ public struct AgentLife: Sendable {
     pending.remove(at: index)
     switch state {
     case .running: return [.send(.cancelProbe(id: id))]
-    case .waiting where pending.isEmpty:
+    case .waiting where !isWanted:
       state = .idle
       return [.unschedule]
+    default: return []
+    }
+  }
+
+  /// Whether there is anything to do for it.
+  private var isWanted: Bool { isNeeded || !pending.isEmpty }
+
+  private mutating func need(_ isNeeded: Bool, _ now: MonotonicInstant) -> [Effect] {
+    self.isNeeded = isNeeded
+    switch state {
+    case .idle where isNeeded && !isStopping: return startWhenDue(now)
+    case .waiting where !isWanted:
+      state = .idle
+      return [.unschedule]
+    case .gaveUp(let reason) where isNeeded: return [.unavailable(reason)]
     default: return []
     }
   }
@@ -194,8 +230,9 @@ public struct AgentLife: Sendable {
     var effects: [Effect] = []
     switch (state, report) {
     case (.starting, .hello):
-      effects = pending.map { .send($0.request) }
-    case (.running, .hello), (.starting, .heartbeat), (.starting, .probeResult):
+      effects = pending.map { .send($0.request) } + [.connected]
+    case (.running, .hello), (.starting, .heartbeat), (.starting, .probeResult),
+      (.starting, .coordination):
       return kill("broke the order of its protocol")
     case (.running, .probeResult(let id, let outcome)):
       if let index = pending.firstIndex(where: { $0.id == id }) {
@@ -209,7 +246,8 @@ public struct AgentLife: Sendable {
     case (_, .end(let reason)):
       lastWords = reason
       return []
-    case (.running, .heartbeat): break
+    // Who asked gets them past us.
+    case (.running, .heartbeat), (.running, .coordination): break
     case (.ending, _), (.idle, _), (.waiting, _), (.gaveUp, _), (.stopped, _): return []
     }
     let reportBy = now + policy.reportWithin
@@ -274,12 +312,16 @@ public struct AgentLife: Sendable {
     case .starting, .running, .ending(_, .some):
       state = .ending(failure: failure, by: nil)
       guard let failure else { return [.kill, .unschedule] }
-      return [.log(.warning, "the agent \(path) \(failure): killing it"), .kill, .unschedule]
+      let line = Effect.log(.warning, "the agent \(path) \(failure): killing it")
+      guard isHolding else { return [line, .kill, .unschedule] }
+      killIsDue = true
+      return [line, .endangered("the agent \(failure)"), .unschedule]
     case .ending(_, nil), .idle, .waiting, .gaveUp, .stopped: return []
     }
   }
 
   private mutating func ended(_ status: ExitStatus, _ now: MonotonicInstant) -> [Effect] {
+    killIsDue = false
     if isStopping {
       state = .stopped
       return [.unschedule, .stopped]
@@ -292,6 +334,10 @@ public struct AgentLife: Sendable {
   /// The process is gone, or never was.
   /// - Parameter isSaid: what it did is in the log already.
   private mutating func failed(_ what: String, _ now: MonotonicInstant, isSaid: Bool = false) -> [Effect] {
+    [.disconnected("the agent \(what)")] + startAgain(after: what, now, isSaid: isSaid)
+  }
+
+  private mutating func startAgain(after what: String, _ now: MonotonicInstant, isSaid: Bool) -> [Effect] {
     if isStopping {
       state = .stopped
       return [.unschedule, .stopped]
@@ -305,13 +351,13 @@ public struct AgentLife: Sendable {
         ? "" : " failed \(count) times within \(policy.restart.limitWindow.readable): the last time it"
       let reason = "the agent \(path)\(times) \(what)"
       state = .gaveUp(reason)
-      let isWanted = !pending.isEmpty
+      let isAwaited = isWanted
       pending = []
       // Whoever waits for an answer says the reason.
-      return [.unschedule] + (isWanted ? [] : [.log(.error, reason)]) + [.unavailable(reason)]
+      return [.unschedule] + (isAwaited ? [] : [.log(.error, reason)]) + [.unavailable(reason)]
     }
     notBefore = now + delay
-    guard !pending.isEmpty else {
+    guard isWanted else {
       state = .idle
       return [.unschedule]
         + (isSaid ? [] : [.log(.warning, "the agent \(path) \(what); it is started again when it is needed")])

@@ -68,8 +68,8 @@ public struct DependencyWait: Sendable {
 
   /// Between two looks, at first; doubled after each.
   static let firstDelay = Duration.milliseconds(250)
-  /// Between two looks, at most.
-  static let longestDelay = Duration.seconds(2)
+  /// Between two looks, at most: what comes is to be taken within a second.
+  static let longestDelay = Duration.milliseconds(500)
   /// A look may take so long.
   static let probeTimeout = Duration.seconds(5)
   /// Whoever looks answers by itself; a look that is this much too late is given up.

@@ -12,6 +12,8 @@ struct DependencyTests {
     ("http://web/health", .http(isSecure: false, host: "web", port: 80, path: "/health")),
     ("https://web:8443?a=b", .http(isSecure: true, host: "web", port: 8443, path: "/?a=b")),
     ("file:/run/ready", .file(path: "/run/ready")), ("sqlite:////data/db", .sqlite(path: "/data/db")),
+    ("postgres:///shop?host=/run", .postgres(connection: "postgres:///shop?host=/run")),
+    ("rediss://cache:6380/1", .redis(url: "rediss://cache:6380/1")),
   ])
   func `a target of the settings is a probe of its parts`(text: String, target: ProbeTarget) throws {
     #expect(Dependency(try SettingsText.wait(text)) == Dependency(target: target, timeout: nil, text: text))
@@ -23,6 +25,18 @@ struct DependencyTests {
     (.http(isSecure: true, host: "a", port: 80, path: "/"), "https://a:80/"),
     (.http(isSecure: false, host: "::1", port: 8000, path: "/"), "http://[::1]:8000/"),
     (.file(path: "/a b"), "file:/a b"), (.sqlite(path: "/db"), "sqlite:/db"),
+    (.postgres(connection: ""), "postgres"), (.postgres(connection: "host=db password=hush"), "postgres"),
+    (
+      .postgres(connection: "postgresql://shop:hush@db:5432/shop?sslmode=require"),
+      "postgresql://db:5432/shop"
+    ),
+    (.postgres(connection: "postgres://db/shop?password=hush"), "postgres://db/shop"),
+    (.postgres(connection: "postgres://shop:hu/#sh@db/shop"), "postgres://db/shop"),
+    // Where a careless password ends nobody knows.
+    (.postgres(connection: "postgres://shop:hu?sh@db/shop"), "postgres"),
+    (.postgres(connection: "postgres://shop:hu@sh@db/shop"), "postgres"),
+    (.postgres(connection: "postgres://db/shop?user=a@b&password=hush"), "postgres"),
+    (.redis(url: "rediss://:hush@cache:6380/1"), "rediss://cache:6380/1"), (.redis(url: "hush"), "redis"),
   ])
   func `a probe's target reads as in the settings`(target: ProbeTarget, text: String) {
     #expect(target.description == text)
