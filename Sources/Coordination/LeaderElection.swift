@@ -15,6 +15,8 @@ public struct LeaderElection: Sendable {
     case lockHeld(leftBy: String)
     /// The lock cannot be taken: one sentence.
     case lockFailed(String)
+    /// The server that has the lock cannot be used now, and is tried again: one sentence.
+    case lockUnavailable(String)
     /// The lock, or what waited for it, is gone.
     case lockLost
     /// The time of the last `schedule` has come.
@@ -88,6 +90,11 @@ public struct LeaderElection: Sendable {
       guard next != holder else { return [] }
       holder = next
       return [.note("\(holder) is the primary")]
+    case (.lockUnavailable(let reason), .waiting):
+      holder = ""
+      guard reason != lastProblem else { return [] }
+      lastProblem = reason
+      return [.note("the leader lock: \(reason)")]
     case (.lockHeld(let leftBy), .waiting):
       holder = ""
       guard !leftBy.isEmpty, takeoverDelay > .zero else { return lead() }
@@ -105,7 +112,7 @@ public struct LeaderElection: Sendable {
     case (.lockLost, .waiting), (.lockLost, .takingOver):
       return rest("the process that waits for the leader lock has ended", at: now)
     case (.lockLost, .leading):
-      return [.lost] + rest("the leader lock was lost (the process that held it has ended)", at: now)
+      return [.lost] + rest("the leader lock was lost", at: now)
     case (.end, .idle):
       state = .ended
       return []

@@ -116,6 +116,8 @@ public struct ReleaseRecord: Equatable, Sendable {
   public var completedAt: UInt64?
   /// Who declared the release ready by hand, so that there is no ledger for it; nil when the phase did.
   public var declaredBy: String?
+  /// Whether readiness is only said by a cache that others may write to, and has no ledger. Never recorded.
+  public var isHearsay = false
 
   /// An empty record.
   public init(runID: String) {

@@ -49,6 +49,14 @@ extension InfrastructurePhase {
   mutating func lookedInside(
     _ found: ReleaseRecord?, for errand: Errand, at now: MonotonicInstant
   ) -> [Effect] {
+    // Whoever looks after one step does not look at the checks of all others: a word without a ledger stays one, and
+    // must not become a record's.
+    var found = found
+    if found?.isHearsay == true {
+      found?.completedAt = nil
+      found?.declaredBy = nil
+      found?.isHearsay = false
+    }
     recordedAt = doneAt(of: errand, in: found)
     if let outcome = decided(by: found, for: errand) { return release(outcome) }
     self.found = found

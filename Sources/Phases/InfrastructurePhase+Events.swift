@@ -11,6 +11,11 @@ extension InfrastructurePhase {
     case record(ReleaseRecord?)
     /// The record cannot be read or written.
     case storeFailed(StoreFailure)
+    /// A server that has record or lock cannot be used now; what was asked for is tried again and still answered.
+    case storeUnavailable(StoreFailure)
+    /// While we wait for the lock: its holder is gone, and the record is this now. Wants `contend`, unless there is
+    /// nothing left to do.
+    case lockFree(ReleaseRecord?)
     /// Another process has the lock; what it wrote into it. Again when that changes, and with each sign of its life.
     case lockBusy(holder: String)
     /// The lock is ours. `leftBy` is whom it names as its holder, when that one did not give it back but vanished;
@@ -46,7 +51,9 @@ extension InfrastructurePhase {
     case write(ReleaseRecord)
     /// Take the lock; answer with `lockBusy` (if at all), then `lockHeld` or `lockFailed`.
     case lock
-    /// Stop waiting for the lock, if it is not held yet; no read that is still due is answered any more.
+    /// The lock is still wanted, now that its holder is gone.
+    case contend
+    /// Stop waiting for the lock, if it is not held yet; no read or write that is still due is answered any more.
     case abandonLock
     /// Release it; answer with `unlocked`. The next holder still learns of one that vanished, when what that one ran has
     /// not had the time to end.

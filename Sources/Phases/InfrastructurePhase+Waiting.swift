@@ -17,8 +17,12 @@ extension InfrastructurePhase {
 
   mutating func look(at found: ReleaseRecord?, now: MonotonicInstant) -> [Effect] {
     if looksDue > 0 { looksDue -= 1 }
+    unavailable = nil
     switch state {
-    case .looking: return firstLook(at: found, now: now)
+    case .looking:
+      endWait(at: now)
+      waitBegan = nil
+      return firstLook(at: found, now: now)
     case .lookingWhileHoldingOff(let until): return lookWhileHoldingOff(at: found, until: until, now: now)
     case .observing:
       state = .waiting
@@ -46,7 +50,7 @@ extension InfrastructurePhase {
       self.found = found
       return verify(due, at: now)
     }
-    if let failure = found?.failure, !runID.isDevelopment, !rules.onlyWaits {
+    if let failure = standingFailure(of: found), !runID.isDevelopment, !rules.onlyWaits {
       let pause = rules.pause(after: failure.count)
       // The clock of whoever wrote it may be ahead of ours: never longer than the pause.
       let age = Duration.nanoseconds(Int64(clamping: wallClock().subtractingOrZero(failure.failedAt)))
@@ -82,7 +86,7 @@ extension InfrastructurePhase {
   ) -> [Effect] {
     if let outcome = decided(by: found) { return finish(outcome) }
     // Somebody has begun: wait for that one.
-    if found?.failure == nil { return lock(at: now) }
+    if standingFailure(of: found) == nil { return lock(at: now) }
     return holdOff(until: until, now: now)
   }
 
@@ -124,14 +128,21 @@ extension InfrastructurePhase {
 
   /// A failure since we began to wait; an older one is what we are here to try again.
   func newFailure(in found: ReleaseRecord?) -> ReleaseRecord.Failure? {
-    guard let failure = found?.failure, failure.attempt != failureBefore else { return nil }
+    guard let failure = standingFailure(of: found), failure.attempt != failureBefore else { return nil }
     return failure
+  }
+
+  /// The failure that a look has to go by: readiness that somebody declared since is newer.
+  private func standingFailure(of found: ReleaseRecord?) -> ReleaseRecord.Failure? {
+    found?.isHearsay == true ? nil : found?.failure
   }
 
   /// A development run ID is the same for every release, so only what was set while we waited counts.
   func isReady(_ found: ReleaseRecord?) -> Bool {
     guard let found, let completedAt = found.completedAt else { return false }
     if runID.isDevelopment, state == .looking || completedAt == completedBefore { return false }
+    // Somebody works at it: then what a cache says is of yesterday.
+    if found.isHearsay, let claim = found.claim, claim.attempt != found.failure?.attempt { return false }
     if rules.onlyWaits { return true }
     // Steps that were added or changed since are not covered by it; nor is anything by a word without a ledger.
     return steps.allSatisfy { found.isDone($0.name, hash: $0.hash) }
@@ -158,6 +169,7 @@ extension InfrastructurePhase {
 
   mutating func lockBusy(_ name: String, at now: MonotonicInstant) -> [Effect] {
     guard state == .waiting || state == .observing else { return [] }
+    unavailable = nil
     let name = name.isEmpty ? "another process" : name
     // Its record, when there is one that concerns us, says more: at which step it is.
     if !holder.hasPrefix(name) { holder = name }
@@ -182,11 +194,15 @@ extension InfrastructurePhase {
         if timeout > .zero { timeout = max(timeout - self.waited, .milliseconds(1)) }
         // Between two heartbeats of a holder that lives the clock stands still. 0 is one try, whoever holds it.
         if holderIsLively, timeout > .zero { timeout = max(timeout, InfrastructurePhase.heartbeatLife) }
-        if still >= timeout { return [.abandonLock] + finish(.timedOut(timeoutText(waited, still: still))) }
+        if still >= timeout {
+          if let unavailable { return [.abandonLock] + finish(neverCame(unavailable, after: waited)) }
+          return [.abandonLock] + finish(.timedOut(timeoutText(waited, still: still)))
+        }
         next = min(next, lastProgress + timeout)
       }
       if let maximumWait = rules.maximumWait {
         if waited >= maximumWait {
+          if let unavailable { return [.abandonLock] + finish(neverCame(unavailable, after: waited)) }
           let text = "waited \(waited.readable) (max_wait) for \(awaited)\(heldBy)"
           return [.abandonLock] + finish(.timedOut(text))
         }
@@ -194,11 +210,18 @@ extension InfrastructurePhase {
       }
       if lastSaid.map({ now - $0 >= .seconds(5) }) ?? true {
         lastSaid = now
-        let whom = holder.isEmpty ? "another node" : holder
-        effects = [
-          .waiting(holder: whom),
-          .note("waiting for \(whom) to finish the infrastructure phase (for \(waited.readable) now)"),
-        ]
+        if let unavailable {
+          effects = [
+            .waiting(holder: unavailable.text),
+            .note("waiting: \(unavailable.text) (for \(waited.readable) now)"),
+          ]
+        } else {
+          let whom = holder.isEmpty ? "another node" : holder
+          effects = [
+            .waiting(holder: whom),
+            .note("waiting for \(whom) to finish the infrastructure phase (for \(waited.readable) now)"),
+          ]
+        }
       }
     }
     return effects + [.awaitChange(next)]
@@ -208,6 +231,7 @@ extension InfrastructurePhase {
   mutating func endWait(at now: MonotonicInstant) {
     if let lastProgress { waited += now - lastProgress }
     lastProgress = nil
+    unavailable = nil
   }
 
   private var awaited: String {
@@ -231,8 +255,56 @@ extension InfrastructurePhase {
       + "(\(holder))"
   }
 
+  /// The holder is gone: by orderly release, or not.
+  mutating func lockFree(_ found: ReleaseRecord?, at now: MonotonicInstant) -> [Effect] {
+    guard state == .waiting || state == .observing else { return [] }
+    unavailable = nil
+    if let outcome = decided(by: found) {
+      endWait(at: now)
+      return [.abandonLock] + finish(outcome)
+    }
+    return [.contend]
+  }
+
+  // MARK: A server that is not there
+
+  /// It is tried again by whoever tells us; here the time runs.
+  mutating func storeUnavailable(_ failure: StoreFailure, at now: MonotonicInstant) -> [Effect] {
+    switch state {
+    case .looking, .waiting, .observing, .lookingWhileHoldingOff, .lookingInside, .lockedWhileObserving: break
+    default: return []
+    }
+    unavailable = failure
+    holderIsLively = false
+    if waitBegan == nil { waitBegan = now }
+    if lastProgress == nil { lastProgress = now }
+    return waitForStore(at: now)
+  }
+
+  private mutating func waitForStore(at now: MonotonicInstant) -> [Effect] {
+    guard let unavailable else { return [] }
+    switch state {
+    case .looking, .waiting, .observing, .lookingWhileHoldingOff: return wait(at: now)
+    case .lookingInside, .lockedWhileObserving:
+      // Without the record nothing can be done with the lock, and another node may be better off.
+      let waited = lastProgress.map { now - $0 } ?? .zero
+      let limit = min(rules.timeout ?? InfrastructurePhase.writePatience, InfrastructurePhase.writePatience)
+      if waited >= limit { return release(neverCame(unavailable, after: waited)) }
+      return [.schedule((lastProgress ?? now) + limit)]
+    default: return []
+    }
+  }
+
+  private func neverCame(_ failure: StoreFailure, after waited: Duration) -> Outcome {
+    var failure = failure
+    failure.text = "waited \(waited.readable) for the backend of lock and record: \(failure.text)"
+    return .storeUnusable(failure)
+  }
+
   mutating func timer(at now: MonotonicInstant) -> [Effect] {
     switch state {
+    case .looking, .observing, .lookingWhileHoldingOff, .lookingInside, .lockedWhileObserving:
+      return waitForStore(at: now)
     case .waiting:
       state = .observing
       return read()

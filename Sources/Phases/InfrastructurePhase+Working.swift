@@ -63,7 +63,16 @@ extension InfrastructurePhase {
     if let interrupted = interruptedStep(of: previous, among: steps) { return release(interrupted) }
     let wall = wallClock()
     var effects: [Effect] = []
-    if record.declaredBy != nil, record.completedAt != nil { effects += believeDeclaration(at: wall) }
+    if record.declaredBy != nil, record.completedAt != nil {
+      // A cache outlives a database: when one check says that it is wrong, it is about another one.
+      if record.isHearsay, !suspects.isEmpty {
+        effects.append(
+          .note("\(record.declaredBy ?? "") says that run ID \(runID.value) is ready, and it is not"))
+      } else {
+        effects += believeDeclaration(at: wall)
+      }
+    }
+    record.isHearsay = false
     forgetParts(of: suspects.filter { record.isDone(steps[$0].name, hash: steps[$0].hash) })
     record.entries.removeAll { entry in suspects.contains { steps[$0].name == entry.step } }
     record.declaredBy = nil

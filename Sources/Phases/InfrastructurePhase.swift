@@ -94,6 +94,8 @@ public struct InfrastructurePhase: Sendable {
   var lockTries = 0
   /// Whether what waits for the lock has told of its holder.
   var isToldOfHolder = false
+  /// Why the server that has record or lock could not be used when we heard of it last.
+  var unavailable: StoreFailure?
   /// Reads that have not been answered.
   var looksDue = 0
 
@@ -144,6 +146,9 @@ public struct InfrastructurePhase: Sendable {
     if let errand, errand.reason == .checkFailed { suspects = [errand.step] }
   }
 
+  /// Whether the last write is under way: nothing runs any more, and the lock goes next.
+  public var isConcluding: Bool { if case .concluding = state { true } else { false } }
+
   /// Whether it is over, so that nothing of it runs and no lock is held.
   public var isFinished: Bool { state == .finished }
 
@@ -153,6 +158,8 @@ public struct InfrastructurePhase: Sendable {
     case .begin: return begin(at: now)
     case .record(let found): return look(at: found, now: now)
     case .storeFailed(let failure): return storeFailed(failure, at: now)
+    case .storeUnavailable(let failure): return storeUnavailable(failure, at: now)
+    case .lockFree(let found): return lockFree(found, at: now)
     case .lockBusy(let holder): return lockBusy(holder, at: now)
     case .lockHeld(let leftBy): return lockHeld(leftBy: leftBy, at: now)
     case .lockFailed(let failure): return lockFailed(failure)
@@ -208,7 +215,29 @@ public struct InfrastructurePhase: Sendable {
   /// Once nothing runs any more.
   mutating func endKilling(_ outcome: Outcome) -> [Effect] {
     guard graph.isQuiet, verification.current == nil else { return [] }
-    return holdsLock ? release(outcome) : finish(outcome)
+    return holdsLock ? release(outcome) : outcome == .lockLost ? lost() : finish(outcome)
+  }
+
+  /// Nothing of ours runs, and another node may have the lock.
+  private mutating func lost() -> [Effect] {
+    guard rules.startsOver, !isInterrupted, errand == nil else { return finish(.lockLost) }
+    record = ReleaseRecord(runID: runID.value)
+    graph = StepGraph(steps, parallelism: rules.parallelism, stopsOnFailure: rules.stopsOnFailure)
+    verification = Verification()
+    suspects = []
+    found = nil
+    holdsLock = false
+    (writesIssued, writesAnswered, deferred, writesFailSince, brokenStore) = (0, 0, [], nil, nil)
+    rollbackOutputs = []
+    (looksDue, lockTries, isToldOfHolder, holder) = (0, 0, false, "")
+    (waitBegan, lastProgress, lastSaid, seenHeartbeat, holderIsLively, unavailable) = (
+      nil, nil, nil, nil, false, nil
+    )
+    state = .looking
+    return [
+      .unschedule, .scheduleHeartbeat(nil), .abandonLock,
+      .note("the infrastructure lock was lost and what ran under it was killed: beginning again"),
+    ] + read()
   }
 
   mutating func release(_ outcome: Outcome) -> [Effect] {
@@ -257,7 +286,7 @@ public struct InfrastructurePhase: Sendable {
       holdsLock = false
       return []
     case .unlocking(let outcome): return finish(outcome)
-    case .lockedWhileObserving, .takingOver, .lookingInside, .concluding: return finish(.lockLost)
+    case .lockedWhileObserving, .takingOver, .lookingInside, .concluding: return lost()
     }
   }
 

@@ -16,6 +16,8 @@ public struct InfrastructureRules: Sendable, Equatable {
   public var stopsOnFailure = false
   /// Never takes the lock: only waits for another to complete the phase.
   public var onlyWaits = false
+  /// Whether a lost lock is waited for again, once what ran under it has ended; else it ends the phase.
+  public var startsOver = false
   /// Where lock and record are, for messages.
   public var place = "file backend"
 

@@ -55,7 +55,7 @@ struct LeaderElectionTests {
       ]
     case (.leading, .lockLost):
       [
-        .lost, .note("the leader lock was lost (the process that held it has ended); trying again in 1s"),
+        .lost, .note("the leader lock was lost; trying again in 1s"),
         .release, .schedule(again),
       ]
     case (.takingOver, .timer): [.unschedule, .won]

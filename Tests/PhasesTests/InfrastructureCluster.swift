@@ -343,6 +343,7 @@ final class InfrastructureCluster {
       if nodes[index].awaitsLock { nodes[index].looks += 1 } else { nodes[index].requests.append(.read) }
     case .write(let new):
       nodes[index].requests.append(.write(new, removes: nodes[index].hasUndone || isUndoing(index)))
+    case .contend: break
     case .lock:
       nodes[index].awaitsLock = true
       nodes[index].saidBusy = false

@@ -120,6 +120,7 @@ final class InfrastructureRig {
     case .step(let step, .unschedule): stepTimers[step] = nil
     case .note(let text), .step(_, .note(let text)): notes.append(text)
     case .read, .write, .lock: due.append(effect)
+    case .contend: break
     case .unlock:
       if !running.isEmpty { problems.append("unlock while a command runs") }
       due.append(effect)
@@ -244,6 +245,7 @@ final class InfrastructureRig {
     case .read: return "read"
     case .write(let record): return "write \(describe(record))"
     case .lock: return "lock"
+    case .contend: return "contend"
     case .abandonLock: return "abandon"
     case .unlock: return "unlock"
     case .step(let step, .run(let command, _)): return "\(word(command)) \(steps[step].name)"
