@@ -22,7 +22,8 @@ let agentTargets: [Target] =
     .target(
       name: "Agent",
       dependencies: [
-        "ProbeDriver", "AgentProtocol", "CLinux",
+        "Coordination", "PostgreSQLDriver", "RedisDriver", "ProbeDriver", "AgentProtocol", "EventLoop",
+        "CLinux",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ]),
@@ -39,7 +40,7 @@ let agentTargets: [Target] =
     .target(
       name: "PostgreSQLDriver",
       dependencies: [
-        "EventLoop", "CPostgreSQL",
+        "AgentProtocol", "EventLoop", "CPostgreSQL",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
       ],
@@ -47,10 +48,31 @@ let agentTargets: [Target] =
     .testTarget(
       name: "PostgreSQLDriverTests",
       dependencies: [
-        "PostgreSQLDriver", "CPostgreSQL", "EventLoop",
+        "PostgreSQLDriver", "AgentProtocol", "EventLoop", "TestSupport",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
-      ], exclude: ["Server/server.sh"]),
+      ]),
+    .target(
+      name: "RedisDriver",
+      dependencies: [
+        "EventLoop",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+      ],
+      path: "Sources/Drivers/Redis"),
+    .testTarget(
+      name: "RedisDriverTests",
+      dependencies: [
+        "RedisDriver", "EventLoop", "TestSupport",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
+    .testTarget(
+      name: "AgentTests",
+      dependencies: [
+        "supervisor-agent", "AgentProtocol", "Coordination", "PostgreSQLDriver", "EventLoop", "TestSupport",
+      ]),
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
     .testTarget(
@@ -75,7 +97,8 @@ let package = Package(
     .library(
       name: "Lifecycle",
       targets: [
-        "Lifecycle", "Phases", "Coordination", "Control", "Checks", "Processes", "Journal", "EventLoop",
+        "Lifecycle", "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes",
+        "Journal", "AgentProtocol", "EventLoop",
       ]),
   ] + agentProducts,
   dependencies: [
@@ -120,7 +143,10 @@ let package = Package(
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
 
     // Tests: a target per source target, and the built program driven from outside.
-    .target(name: "TestSupport", path: "Tests/Support"),
+    // The servers for tests are driven with the agent's libraries.
+    .target(
+      name: "TestSupport", dependencies: hasAgent ? ["CPostgreSQL"] : [], path: "Tests/Support",
+      exclude: hasAgent ? ["Servers/server.sh", "Servers/redis.sh"] : ["Servers"]),
     .executableTarget(name: "Probe", path: "Tests/Probe"),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "CLinux"]),
     .testTarget(name: "SettingsTests", dependencies: ["Settings"], exclude: ["Broken"]),

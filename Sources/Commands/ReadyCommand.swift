@@ -1,3 +1,4 @@
+import AgentSupervision
 import ArgumentParser
 import CLinux
 import Coordination
@@ -47,7 +48,17 @@ struct ReadyCommand: ParsableCommand {
         let owner = "\(RunStart.hostName()) (pid \(getpid()), supervisor ready)"
         let steps = settings.infrastructure.steps.map { Planner.phaseStep($0, isFatal: true) }
         do {
-          return (try ReleaseStore(layout: layout, owner: owner, patience: settings.timeout), steps, runID)
+          var servers: CoordinationServers?
+          if let scope = Planner.coordination(
+            settings, runID: runID, owner: owner, workingDirectory: directory)
+          {
+            servers = CoordinationServers(
+              scope: scope, agentProgram: try AgentPath.find(environment: environment),
+              agentEnvironment: environment)
+          }
+          let store = try ReleaseStore(
+            layout: layout, runID: runID, owner: owner, patience: settings.timeout, servers: servers)
+          return (store, steps, runID)
         } catch {
           throw ReadyCommand.failed(error)
         }
@@ -73,6 +84,7 @@ struct ReadyCommand: ParsableCommand {
     func run() throws {
       let (store, steps, runID) = try options.open()
       do {
+        defer { store.close() }
         let record = try store.read()
         let isReady =
           record?.completedAt != nil
@@ -100,6 +112,7 @@ struct ReadyCommand: ParsableCommand {
     func run() throws {
       let (store, _, runID) = try options.open()
       do {
+        defer { store.close() }
         try store.change { record in
           var record = record ?? ReleaseRecord(runID: runID.value)
           guard record.completedAt == nil else { return .keep }
@@ -124,6 +137,7 @@ struct ReadyCommand: ParsableCommand {
     func run() throws {
       let (store, _, _) = try options.open()
       do {
+        defer { store.close() }
         try store.change { $0 == nil ? .keep : .remove }
         print("CLEARED")
       } catch {

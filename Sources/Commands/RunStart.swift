@@ -5,6 +5,7 @@ import EventLoop
 import Glibc
 import Journal
 import Lifecycle
+import Phases
 import Processes
 import Settings
 
@@ -35,6 +36,9 @@ struct RunStart {
     }
     let directory = RunStart.workingDirectory()
     if directory == nil { notes.append("the working directory is gone or cannot be read: starting in /") }
+
+    let project = ProjectName(settings, workingDirectory: directory?.bytes ?? [UInt8(ascii: "/")])
+    if let warning = project.warning(settings.coordination) { notes.append(warning) }
 
     let context = StartContext(
       command: options.command, environment: environment, directory: directory,

@@ -12,8 +12,9 @@ struct WaitCommand: ParsableCommand {
     commandName: "wait",
     abstract: "Wait until everything named is there.",
     discussion: """
-      A target is tcp://HOST:PORT, http(s)://… (a GET has to be answered with 200 to 399), file:/PATH or \
-      sqlite:/PATH, as in wait_for. All are looked at side by side, again and again.
+      A target is postgres://…, redis(s)://…, tcp://HOST:PORT, http(s)://… (a GET has to be answered with 200 to \
+      399), file:/PATH or sqlite:/PATH, as in wait_for. All are looked at side by side, again and again. Others on \
+      this machine can see a password in the arguments: PGPASSWORD or ~/.pgpass keep it out of them.
 
       Exit code 0: all are there. 69: one never came, or refused for good; standard error says which, and why.
       """)

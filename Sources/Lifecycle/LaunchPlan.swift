@@ -1,3 +1,4 @@
+import AgentProtocol
 import AgentSupervision
 import Processes
 
@@ -18,6 +19,8 @@ public struct LaunchPlan: Sendable {
   public var waits: [WaitID: [Dependency]] = [:]
   /// How long, where a wait has no time of its own.
   public var waitTimeout: Duration?
+  /// The servers of lock, record and readiness, and the release; nil when they are files.
+  public var coordination: CoordinationScope?
   /// The agent's program, when something needs it.
   public var agentProgram: RawString?
   /// What the agent gets.

@@ -62,7 +62,7 @@ extension Lifecycle {
     // Nobody looks at record or lock any more.
     case .finished(let outcome):
       return [.infrastructure(.abandonLock)] + infrastructureFinished(outcome, at: now)
-    case .read, .write, .lock, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
+    case .read, .write, .lock, .contend, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
       .scheduleHeartbeat:
       return [.infrastructure(effect)]
     }
@@ -99,15 +99,14 @@ extension Lifecycle {
       ending = Ending(
         code: 75, reason: plan.scope == .node ? "readiness_timeout" : "lock_timeout", text: text)
     case .storeUnusable(let failure):
-      ending = Ending(
-        code: failure.isPermission ? 77 : 70,
-        reason: failure.isPermission ? "state_not_permitted" : "state_unusable",
-        text: failure.text)
+      ending = Ending(code: failure.exitCode, reason: "state_\(failure.word)", text: failure.text)
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
         text:
-          "the infrastructure lock was lost (its helper process ended, or its file was removed); what ran was killed"
+          plan.infrastructureRules.startsOver
+          ? "the infrastructure lock was lost; what ran was killed"
+          : "the infrastructure lock was lost (its helper process ended, or its file was removed); what ran was killed"
       )
     }
     return phaseFailed(infrastructureView, ending, at: now)
@@ -154,10 +153,7 @@ extension Lifecycle {
         text: "the node phase of run ID \(plan.runID.value) failed at step \(step): \(reason)", step: step)
     case .timedOut(let text): ending = Ending(code: 75, reason: "node_lock_timeout", text: text)
     case .storeUnusable(let failure):
-      ending = Ending(
-        code: failure.isPermission ? 77 : 70,
-        reason: failure.isPermission ? "marker_not_permitted" : "marker_unusable",
-        text: failure.text)
+      ending = Ending(code: failure.exitCode, reason: "marker_\(failure.word)", text: failure.text)
     case .lockLost:
       ending = Ending(
         code: 75, reason: "lock_lost",
@@ -183,5 +179,18 @@ extension Lifecycle {
 
   private mutating func phasesInterrupted(at now: MonotonicInstant) -> [Effect] {
     stopProcesses(at: now)
+  }
+}
+
+extension StoreFailure {
+  /// The second half of the stable reason of an end.
+  fileprivate var word: String {
+    switch kind {
+    case .unusable: "unusable"
+    case .permission: "not_permitted"
+    case .unavailable: "unavailable"
+    case .refused: "refused"
+    case .settings: "misconfigured"
+    }
   }
 }

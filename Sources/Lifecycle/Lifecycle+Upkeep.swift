@@ -63,7 +63,7 @@ extension Lifecycle {
     case .infrastructure:
       infrastructure = InfrastructurePhase(
         runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner,
-        rules: plan.infrastructureRules, errand: errand, wallClock: wallClock)
+        rules: plan.infrastructureRules, errand: errand, wallClock: releaseClock)
       return feedInfrastructure(.begin, at: now)
     case .node:
       var rules = plan.nodeRules

@@ -155,7 +155,8 @@ public struct Lifecycle: Sendable {
   var commandResults: [ProcessID: CommandResult] = [:]
   var startOrder: [ProcessID] = []
   var earlyQueue: [ProcessID] = []
-  var infrastructure: InfrastructurePhase
+  /// The infrastructure phase, or what is looked after of it since.
+  public internal(set) var infrastructure: InfrastructurePhase
   var node: NodePhase
   var infrastructureView: PhaseView
   var nodeView: PhaseView
@@ -164,6 +165,7 @@ public struct Lifecycle: Sendable {
   /// What the infrastructure phase's steps gave to later ones.
   var releaseOutputs: [StepOutput] = []
   let wallClock: @Sendable () -> UInt64
+  let releaseClock: @Sendable () -> UInt64
   var stop: StopState?
   var waits: Set<WaitID> = []
   /// Since when the top-level `wait_for` is waited for.
@@ -181,13 +183,20 @@ public struct Lifecycle: Sendable {
   public internal(set) var controlOutcome = ControlOutcome.refused("nothing was asked")
 
   /// A life that has not begun.
-  /// - Parameter wallClock: Unix time in nanoseconds.
-  public init(plan: LifecyclePlan, wallClock: @escaping @Sendable () -> UInt64) {
+  /// - Parameters:
+  ///   - wallClock: Unix time in nanoseconds.
+  ///   - releaseClock: the same by the clock of whoever keeps the release's record; nil: no other than `wallClock`.
+  public init(
+    plan: LifecyclePlan, wallClock: @escaping @Sendable () -> UInt64,
+    releaseClock: (@Sendable () -> UInt64)? = nil
+  ) {
     self.plan = plan
     self.wallClock = wallClock
+    let releaseClock = releaseClock ?? wallClock
+    self.releaseClock = releaseClock
     infrastructure = InfrastructurePhase(
       runID: plan.runID, steps: plan.infrastructure.map(\.phase), owner: plan.owner,
-      rules: plan.infrastructureRules, wallClock: wallClock)
+      rules: plan.infrastructureRules, wallClock: releaseClock)
     node = NodePhase(
       runID: plan.runID, steps: plan.node.map(\.phase), rules: plan.nodeRules, wallClock: wallClock)
     infrastructureUpkeep = Upkeep(
@@ -239,6 +248,9 @@ public struct Lifecycle: Sendable {
       return effects
     }
   }
+
+  /// Whether it is on its way to the end.
+  public var isStopping: Bool { stop != nil || stage == .stopped }
 
   private mutating func begin(at now: MonotonicInstant) -> [Effect] {
     // A stop may have come first.

@@ -1,5 +1,5 @@
+import AgentProtocol
 import Checks
-
 import EventLoop
 import Glibc
 import Phases
@@ -42,11 +42,23 @@ extension Planner {
     return image
   }
 
-  mutating func image(of step: StepSettings, _ command: Command, phase: String) -> ProcessImage {
+  mutating func image(
+    of step: StepSettings, _ command: Command, phase: String, isCheck: Bool = false
+  ) -> ProcessImage {
     var image = base(
       command, user: step.user, groups: step.groups, directory: step.workingDirectory,
       environment: step.environment,
       key: "\(phase) step \(step.name)", phase: phase)
+    // What it does in PostgreSQL can be told from everything else there. Only what runs under the lock is ended with it:
+    // a check, or a step of the node phase, may run on every node.
+    if let project {
+      let runsUnderLock = phase == "infrastructure" && !isCheck
+      let name =
+        runsUnderLock
+        ? ApplicationName(project: project, run: runID.value, step: step.name)
+        : ApplicationName(project: project, run: runID.value, purpose: isCheck ? "check" : phase)
+      image.environment.set("PGAPPNAME", to: RawString(name.text))
+    }
     image.deathSignal = .kill
     return image
   }

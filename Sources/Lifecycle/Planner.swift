@@ -14,6 +14,8 @@ public struct Planner {
   let users: UserDatabase
   let runID: RunID
   let roleFile: String
+  /// The namespace in shared backends.
+  let project: String?
   private let stateDirectory: String
   private let scope: LifecyclePlan.Scope
   private let inputs: [StepInput]
@@ -37,6 +39,9 @@ public struct Planner {
     self.settings = settings
     self.context = context
     self.users = users
+    project =
+      settings.coordination.isShared
+      ? ProjectName(settings, workingDirectory: context.directory?.bytes ?? [UInt8(ascii: "/")]).value : nil
     runID = RunID(given: settings.runID, workingDirectory: context.directory?.bytes ?? [UInt8(ascii: "/")])
     roleFile = runDirectory + "/role"
   }
@@ -137,12 +142,14 @@ public struct Planner {
       }
     }
     launch.waitTimeout = settings.timeout
-    guard !launch.waits.isEmpty else { return }
+    launch.coordination = Planner.coordination(
+      settings, runID: runID, owner: plan.owner, workingDirectory: context.directory)
+    guard !launch.waits.isEmpty || launch.coordination != nil else { return }
     launch.agentEnvironment = context.environment
     do throws(AgentPath.Missing) {
       launch.agentProgram = try AgentPath.find(environment: context.environment)
     } catch {
-      problems.append("wait_for needs it, but \(error)")
+      problems.append("\(launch.coordination == nil ? "wait_for" : "coordination") needs it, but \(error)")
     }
   }
 
@@ -158,7 +165,14 @@ public struct Planner {
     plan.infrastructureRules.parallelism = settings.infrastructure.parallelism
     plan.infrastructureRules.stopsOnFailure = settings.infrastructure.onFailure == .stop
     plan.infrastructureRules.onlyWaits = scope == .node
-    plan.infrastructureRules.place = "file backend, state_dir \(stateDirectory)"
+    plan.infrastructureRules.startsOver = coordination.lock == .postgres
+    switch coordination.lock {
+    case .file: plan.infrastructureRules.place = "file backend, state_dir \(stateDirectory)"
+    case .postgres: plan.infrastructureRules.place = "postgres backend, project \(project ?? "")"
+    }
+    if scope == .node, coordination.readiness == .redis, let redis = coordination.redis {
+      plan.infrastructureRules.place += "; \(Planner.place(of: redis, runID: plan.runID))"
+    }
     plan.nodeRules.timeout = settings.timeout
     plan.nodeRules.takeoverDelay = coordination.takeoverDelay
     plan.nodeRules.awaitsRelease = scope == .node && !settings.infrastructure.steps.isEmpty
@@ -201,7 +215,7 @@ public struct Planner {
       launch.steps[id]?.standardInput = .text(Array(input.text.utf8))
       if input.reportsHooks { launch.hookSteps.insert(id) }
     }
-    if let check = step.check { launch.checks[id] = image(of: step, check, phase: phase) }
+    if let check = step.check { launch.checks[id] = image(of: step, check, phase: phase, isCheck: true) }
     if let rollback = step.rollback { launch.rollbacks[id] = image(of: step, rollback, phase: phase) }
     var planned = LifecyclePlan.Step(
       phase: Planner.phaseStep(step, isFatal: isFatal), stop: stopPolicy(step.stop))

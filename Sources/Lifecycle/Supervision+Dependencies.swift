@@ -37,7 +37,7 @@ extension Supervision {
     endAgentWhenIdle()
   }
 
-  private func openAgent() -> AgentConnection? {
+  func openAgent() -> AgentConnection? {
     if let agent { return agent }
     guard let program = launch.agentProgram else { return nil }
     let agent = AgentConnection(
@@ -52,12 +52,33 @@ extension Supervision {
         }
       self?.note(own, text)
     }
+    if let scope = launch.coordination { agent.coordinate(scope) }
     self.agent = agent
     return agent
   }
 
-  private func endAgentWhenIdle() {
-    guard waiters.isEmpty, let ending = agent else { return }
+  /// It is about to be needed for the leader lock, or holds it now and then.
+  private var agentStays: Bool {
+    launch.coordination?.postgres != nil && lifecycle.plan.takesPartInElection && !lifecycle.isStopping
+  }
+
+  /// Not at once: when a release becomes ready, all nodes of a machine start their apps in that moment, and the end of a
+  /// process and of its connections is work, too.
+  func endAgentWhenIdle() {
+    guard isAgentIdle else { return }
+    guard lifecycle.plan.scope == .life, !lifecycle.isStopping else { return endIdleAgent() }
+    loop.schedule(after: Supervision.agentRest) { [weak self] in self?.endIdleAgent() }
+  }
+
+  /// How long an agent that nobody needs stays.
+  static let agentRest = Duration.seconds(1)
+
+  private var isAgentIdle: Bool {
+    waiters.isEmpty && agent.map { !$0.isCoordinating } ?? false && !agentStays
+  }
+
+  private func endIdleAgent() {
+    guard isAgentIdle, let ending = agent else { return }
     agent = nil
     // Kept until it has gone, so that its end is heard of.
     leavingAgents.append(ending)

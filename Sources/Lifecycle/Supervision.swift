@@ -56,12 +56,10 @@ public final class Supervision {
   var outputFiles: [ProcessID: OutputFile] = [:]
   var hookFiles: [ProcessID: OutputFile] = [:]
   var hookWatches: [ProcessID: FileWatch] = [:]
-  var infrastructureStore: DirectoryStore?
-  var observer: DirectoryStore?
+  /// Lock and record of the release.
+  let release: any ReleaseBackend
+  let leader: any LeaderBackend
   var nodeStore: DirectoryStore?
-  var leaderStore: DirectoryStore?
-  /// The present one, and those whose process has not ended yet.
-  var pastLeaderStores: [DirectoryStore] = []
   var agent: AgentConnection?
   /// Those that have been asked to end.
   var leavingAgents: [AgentConnection] = []
@@ -71,8 +69,6 @@ public final class Supervision {
   /// Those that read the environment of strays, one for each search.
   var searches: [Int: FileHelper] = [:]
   var lastSearch = 0
-  /// Whether the infrastructure lock has been asked for: then the store answers nothing else until it is there.
-  var isWaitingForLock = false
 
   private let controlGroup = ControlGroup()
   private var memoryKills: UInt64?
@@ -106,8 +102,22 @@ public final class Supervision {
     self.log = log
     self.identity = identity
     owner = plan.owner
-    lifecycle = Lifecycle(plan: plan, wallClock: { clinux_realtime_ns() })
+    let clock = ReleaseClock()
+    lifecycle = Lifecycle(
+      plan: plan, wallClock: { clinux_realtime_ns() }, releaseClock: { clock.now })
     memoryKills = controlGroup?.memoryKills
+    let agent = SharedAgent()
+    let backends = Backends(
+      loop: loop, table: table, layout: layout, plan: plan, scope: launch.coordination, clock: clock,
+      agent: agent)
+    release = backends.release()
+    leader = backends.leader()
+    agent.open = { [weak self] in self?.openAgent() }
+    agent.endWhenIdle = { [weak self] in self?.endAgentWhenIdle() }
+    release.onEvent = { [weak self] in self?.submit(.infrastructure($0)) }
+    release.onNote = { [weak self] in self?.note($0, $1, EventFields(phase: "infrastructure")) }
+    leader.onEvent = { [weak self] in self?.submit(.leader($0)) }
+    leader.onNote = { [weak self] in self?.note($0, $1, EventFields("leader")) }
   }
 
   /// Runs to the end.
@@ -206,10 +216,9 @@ public final class Supervision {
   /// Ends helpers and checks, and gives them a moment to be reaped: nobody of ours is to be left.
   private func closeEverything() {
     for probe in probes.values { probe.handle.cancel() }
-    infrastructureStore?.close()
-    observer?.close()
+    release.close()
     nodeStore?.close()
-    leaderStore?.close()
+    leader.close()
     for waiter in waiters.values { waiter.cancel() }
     agent?.stop {}
     for search in searches.values { search.close() }

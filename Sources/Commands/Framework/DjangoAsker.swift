@@ -130,11 +130,7 @@ final class DjangoAsker {
     loop.cancel(timer)
     onStop = nil
     endStrays(group)
-    if let stoppedBy {
-      throw StartFailure(
-        ["\(stoppedBy) received while the Django project's settings were imported"],
-        code: 128 + stoppedBy.rawValue)
-    }
+    try heedStop()
     if isLate {
       throw StartFailure(
         [
@@ -143,6 +139,14 @@ final class DjangoAsker {
         code: ExitCode.configuration)
     }
     return Answer(result: Self.content(of: result), ending: ending ?? "no ending")
+  }
+
+  /// A stop signal that came while there was nothing to stop has been received, and comes to nobody else.
+  func heedStop() throws(StartFailure) {
+    guard let stoppedBy else { return }
+    throw StartFailure(
+      ["\(stoppedBy) received while the Django project's settings were imported"],
+      code: 128 + stoppedBy.rawValue)
   }
 
   // MARK: What it left behind

@@ -46,29 +46,42 @@ struct DjangoSource {
       let cache = try? DjangoImportCache.decode(bytes, runID: runID.value),
       cache.staleBecause(key: key, environment: pairs, stamp: Self.stamp) == nil
     {
+      try heedStop(of: asker)
       return (python, .success(cache.report))
     }
     let answer: DjangoAsker.Answer
     do throws(StartFailure) {
       answer = try asker.ask(
-        .settings(settingsModule: settings.framework.settingsModule), python: python, environment: variables,
+        .settings(
+          settingsModule: settings.framework.settingsModule, runID: (runID.value, runID.isDevelopment)),
+        python: python, environment: variables,
         directory: directory)
     } catch {
       throw .start(error)
     }
+    let report: DjangoReport
     do throws(DjangoFailure) {
-      let report = try DjangoReport.decode(answer.result, ending: answer.ending)
-      if keeps,
-        let cache = DjangoImportCache(
-          key: key, isDevelopment: runID.isDevelopment, reportBytes: answer.result, report: report,
-          environment: pairs)
-      {
-        // Only saves time: what cannot be kept is asked again.
-        asker.write(cache.encoded(), to: file, in: folder)
-      }
-      return (python, .success(report))
+      report = try DjangoReport.decode(answer.result, ending: answer.ending)
     } catch {
       return (python, .failure(error))
+    }
+    if keeps,
+      let cache = DjangoImportCache(
+        key: key, isDevelopment: runID.isDevelopment, reportBytes: answer.result, report: report,
+        environment: pairs)
+    {
+      // Only saves time: what cannot be kept is asked again.
+      asker.write(cache.encoded(), to: file, in: folder)
+    }
+    try heedStop(of: asker)
+    return (python, .success(report))
+  }
+
+  private func heedStop(of asker: DjangoAsker) throws(FrameworkStart.Failure) {
+    do throws(StartFailure) {
+      try asker.heedStop()
+    } catch {
+      throw .start(error)
     }
   }
 

@@ -87,7 +87,8 @@ enum FrameworkStart {
     case .refuse(let failure):
       throw .settings([Diagnostic(.error, at: nil, key: "framework", "\(failure)", suggestion: nil)])
     case .django(let report):
-      let (values, notes) = try imported(report, first.settings, environment)
+      let project = try imported(report, first.settings, environment)
+      let (values, notes) = (project.values, project.notes)
       // What the project says of the phases counts for its steps too.
       let second = try load(imported: values, presetFollows: true)
       let preset = DjangoPreset(
@@ -95,6 +96,11 @@ enum FrameworkStart {
         isNodeFatal: second.settings.node.fatalOnError)
       var loaded = try load(imported: values, preset: presetValues(preset))
       loaded.notes += notes
+      if let key = project.readinessKey,
+        key.runID == RunID(given: loaded.settings.runID, workingDirectory: Array(directory.utf8)).value
+      {
+        loaded.settings.setReadinessKey(key.key, origin: "django: CACHES")
+      }
       loaded.inputs = inputs(preset, loaded.settings)
       return loaded
     }
@@ -108,7 +114,7 @@ enum FrameworkStart {
 
   private static func imported(
     _ report: DjangoReport, _ settings: EffectiveSettings, _ environment: ProcessEnvironment
-  ) throws(Failure) -> ([ImportedValue], [Diagnostic]) {
+  ) throws(Failure) -> DjangoImport {
     let given = settings.entries.filter { entry in
       switch entry.origin {
       case .flag, .environment, .file: true
@@ -122,9 +128,10 @@ enum FrameworkStart {
     let values = DjangoImport(
       report,
       context: DjangoImport.Context(
-        environment: { variables[$0] }, hostName: RunStart.hostName(), given: Set(given.map(\.key))))
+        environment: { variables[$0] }, hostName: RunStart.hostName(),
+        given: Dictionary(given.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })))
     if !values.refusals.isEmpty { throw .settings(values.refusals + values.notes) }
-    return (values.values, values.notes)
+    return values
   }
 
   /// The preset's steps as they would be written in a settings file: JSON is YAML.
