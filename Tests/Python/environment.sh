@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Makes the Pythons that tests of the Django support run on: Tests/Python/environment.sh
 #
-# A virtual environment with Django 5.2, another one with gunicorn and celery beside it (`services`), and one with the newest Django that pip resolves for each interpreter from 3.8
-# to 3.14 that is found: by its name in PATH, in PYTHONS (a list of programs separated by ':'), or installed beside
-# the python3 of PATH. They lie in .build-tests/python, shared by all runs, and are made once.
+# A virtual environment with Django 5.2, another one with gunicorn and celery beside it (`services`), one with what a
+# project on PostgreSQL and Redis has and what django-autoinit needs (`fleet`), and one with the newest Django that pip
+# resolves for each interpreter from 3.8 to 3.14 that is found: by its name in PATH, in PYTHONS (a list of programs
+# separated by ':'), or installed beside the python3 of PATH. They lie in .build-tests/python, shared by all runs, and
+# are made once.
 # Prints a line for each environment (name, interpreter, versions) and one for each interpreter that is not there; the
 # environments are also listed in .build-tests/python/environments, which the tests read.
 set -euo pipefail
@@ -102,4 +104,6 @@ for version in 3.8 3.9 3.10 3.11 3.12 3.13 3.14; do
   fi
 done
 make services "$first" 'Django~=5.2.0' gunicorn celery | tee -a -- "$new"
+make fleet "$first" 'Django~=5.2.0' 'psycopg[binary]~=3.2' 'django-pglock~=1.8' 'filelock>=3.13' 'redis>=5' gunicorn |
+  tee -a -- "$new"
 mv -- "$new" "$folder/environments"
