@@ -126,10 +126,10 @@ run_tests() {
 
 # What the stages call, beyond Swift and what every Debian has: the linker's and the build's own needs, the tools
 # that tests compare with (tini, dumb-init, catatonit) or use (procps, util-linux: unshare, setpriv; Python's
-# jsonschema), and the servers that they start (PostgreSQL, PgBouncer).
+# jsonschema), and the servers that they start (PostgreSQL, PgBouncer, Redis).
 install_missing() {
   deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev libpq-dev shellcheck curl procps util-linux tini dumb-init catatonit \
-    openssl python3-jsonschema python3-yaml postgresql pgbouncer
+    openssl python3-jsonschema python3-yaml postgresql pgbouncer redis-server
 }
 
 list_stages() {

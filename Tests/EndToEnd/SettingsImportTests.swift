@@ -56,6 +56,51 @@ struct SettingsImportTests {
     }
   }
 
+  @Test("a project on PostgreSQL and Redis: what is needed to reach them is taken over, and shown nowhere")
+  func servers() throws {
+    try withTemporaryDirectory { folder in
+      try writeFile(
+        folder + "/manage.py", "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'conf')\n")
+      try writeFile(
+        folder + "/conf.py",
+        """
+        import hashlib
+        INSTALLED_APPS = ['autoinit']
+        DATABASES = {'default': {'ENGINE': 'django.db.backends.postgresql', 'NAME': 'shop', 'HOST': 'db', 'USER': 'me',
+                                 'PASSWORD': "hu'sh", 'OPTIONS': {'sslmode': 'require'}}}
+        CACHES = {'default': {'BACKEND': 'django.core.cache.backends.redis.RedisCache',
+                              'LOCATION': 'redis://:hush@cache:6379/1',
+                              'KEY_FUNCTION': lambda key, prefix, version: hashlib.md5(key.encode()).hexdigest()}}
+
+        """)
+      let page = try importing(in: folder)
+      #expect(page.code == .exited(0), "\(page.errors)")
+      #expect(page.output.contains("  lock: postgres   # django: DATABASES[\"default\"]\n"), "\(page.output)")
+      #expect(page.output.contains("  readiness: redis   # django: CACHES[\"default\"]\n"), "\(page.output)")
+      // With the page as settings, and without any, it is the same.
+      for text in [page.output, "{}\n"] {
+        try writeFile(folder + "/supervisor.yml", text)
+        let script =
+          "cd \(folder) && PYTHONDONTWRITEBYTECODE=1 PATH=\(ProjectPython.folder ?? ""):/usr/bin:/bin "
+          + "SUPERVISOR_RUN_ID=v7 SUPERVISOR_STATE_DIR=\(folder)/state exec \(Programs.supervisor) settings show"
+        let shown = try Stage.result(Launch(["/bin/sh", "-c", script]))
+        #expect(shown.ending == .exited(0), "\(shown.output)")
+        for line in [
+          "coordination.lock: postgres  (", "coordination.readiness: redis  (",
+          "coordination.postgres.url: ****  (",
+          "coordination.redis.url: ****  (",
+          // md5 of autoinit:ready:v7
+          "coordination.readiness_key_prefix: 5113bccf8d8be26b37ba2c30e4b022f2 (the whole key)  (django: CACHES)\n",
+        ] {
+          #expect(shown.output.contains(line), "\(line): \(shown.output)")
+        }
+        for said in [page.output, page.errors, shown.output, shown.errors] {
+          #expect(!said.contains("hush") && !said.contains("hu'sh") && !said.contains("hu\\'sh"))
+        }
+      }
+    }
+  }
+
   @Test func aProjectThatCannotBeAskedIsAnErrorOfSettings() throws {
     try withTemporaryDirectory { folder in
       let missing = try importing(in: folder)

@@ -126,10 +126,11 @@ struct DjangoProjectTests {
         fix: "set coordination.readiness"),
       Refusal(
         lines: "", settings: "coordination: {readiness: redis}",
-        reason: "coordination.readiness: \"redis\" is not supported yet by this version", fix: "file"),
+        reason: "coordination.readiness: no Redis server is named", fix: "set coordination.redis.url"),
       Refusal(
         lines: "", settings: "coordination: {readiness: postgres}",
-        reason: "coordination.readiness: \"postgres\" is not supported yet by this version", fix: "file"),
+        reason: "coordination.readiness: cannot be in postgres while the lock is in files",
+        fix: "write lock: postgres"),
     ])
   private func unsuitableCache(_ refusal: Refusal) throws {
     try DjangoSite.with { site in

@@ -104,7 +104,7 @@ struct WaitTests {
     arguments: [
       ([], "Missing expected argument"), (["tcp://localhost"], "has no port"),
       (["/run/ready"], "write file:/run/ready"),
-      (["postgres"], "not supported yet"), (["file:/x", "--timeout", "soon"], "is not a duration"),
+      (["postgres"], "write its URL"), (["file:/x", "--timeout", "soon"], "is not a duration"),
       (["file:/x", "--timeout", "0"], "is no time to wait"),
     ])
   func usage(words: [String], text: String) throws {
