@@ -7,7 +7,16 @@ let package = Package(
   name: "simulation",
   dependencies: [.package(name: "supervisor", path: "../..")],
   targets: [
-    .executableTarget(name: "Simulation", dependencies: [.product(name: "Lifecycle", package: "supervisor")])
+    .executableTarget(
+      name: "Simulation",
+      dependencies: [
+        "NIOCore", "PostgreSQLDriver", "RedisDriver", .product(name: "Lifecycle", package: "supervisor"),
+      ]),
+    // In the place of what the agent's sources import: they are compiled into the simulator, which has neither libpq nor
+    // a network.
+    .target(name: "NIOCore"),
+    .target(name: "PostgreSQLDriver"),
+    .target(name: "RedisDriver"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,3 +1,4 @@
+import AgentProtocol
 import Coordination
 import EventLoop
 import Lifecycle
@@ -14,6 +15,8 @@ final class Command: SimulatedProcess {
   /// A check of the upkeep's own, which needs no lock.
   let isUpkeepCheck: Bool
   private var outputs: [StepOutput] = []
+  /// What it does in the server.
+  private var databaseWork: StepWork?
   /// The parts of its work that are done, some of them by earlier tries.
   private var partsDone: [String]
 
@@ -65,7 +68,42 @@ final class Command: SimulatedProcess {
     }
   }
 
+  /// Some steps do all of it in the database, through the pooler where there is one.
   private func workMain() {
+    guard phase == .infrastructure, let database = world.database,
+      world.random.chance(database.settings.stepsInDatabase)
+    else { return workOnMain() }
+    let name = ApplicationName(project: Life.project, run: life.release.runID.value, step: plan.step.name)
+      .text
+    let begin = { [self] in
+      databaseWork = StepWork(database, self, applicationName: name) { database.pooler?.giveBack() }
+      workOnMain()
+    }
+    if let pooler = database.pooler {
+      pooler.acquire { [self] in
+        guard leaderRuns, database.isUp else {
+          pooler.giveBack()
+          if leaderRuns, !isStopping { end(after: .milliseconds(1)) { .exited(1) } }
+          return
+        }
+        begin()
+      }
+    } else if database.isUp {
+      begin()
+    } else {
+      end(after: world.random.duration(.milliseconds(1)...(.milliseconds(200)))) { .exited(1) }
+    }
+  }
+
+  func forgetWork() { databaseWork = nil }
+
+  /// The server has ended what it did there.
+  func lostDatabase() {
+    guard leaderRuns, !isStopping else { return }
+    end(after: world.random.duration(.milliseconds(1)...(.milliseconds(100)))) { .exited(1) }
+  }
+
+  private func workOnMain() {
     let before = world.store.countRun(scope, name)
     let fails: Bool
     switch plan.behaviour {
@@ -119,6 +157,8 @@ final class Command: SimulatedProcess {
   }
 
   override func ended(_ status: ExitStatus) {
+    if case .exited = status { databaseWork?.finish() } else { databaseWork?.clientKilled() }
+    forgetWork()
     if status != .exited(0) {
       if case .signaled = status { world.watch.saw(.timedOut) }
       // It may have done all that it was to do.

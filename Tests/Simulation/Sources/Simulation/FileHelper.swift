@@ -132,7 +132,7 @@ final class FileHelper {
       held.append(lock)
       if !leftBy.isEmpty { world.watch.saw(.vanished) }
       if !leftBy.isEmpty { left = (leftBy, world.now + takeoverDelay) }
-      world.watch.lockTaken(lock, by: self.owner)
+      world.watch.lockTaken(lock.kind, lock.path, by: self.owner)
       reply { [self] in
         pending.removeAll { $0.number == number }
         heldAsTold += 1
@@ -180,7 +180,7 @@ final class FileHelper {
   func unlock(_ done: @escaping () -> Void) {
     request(failed: { _ in done() }) { [self] in
       if let lock = held.popLast() {
-        world.watch.lockReleased(lock, by: owner, why: "unlock")
+        world.watch.lockReleased(lock.kind, lock.path, by: owner, why: "unlock")
         release(lock)
       }
       return { [self] in
@@ -294,7 +294,7 @@ final class FileHelper {
   private func endNow() {
     isAlive = false
     for lock in held {
-      world.watch.lockReleased(lock, by: owner, why: "\(name) ended")
+      world.watch.lockReleased(lock.kind, lock.path, by: owner, why: "\(name) ended")
       release(lock)
     }
     held = []
@@ -307,7 +307,8 @@ final class FileHelper {
     let given = held
     (held, unnamed) = ([], nil)
     for lock in given {
-      world.watch.lockReleased(lock, by: owner, why: "too early, by the planted mistake")
+      world.watch.lockReleased(
+        lock.kind, lock.path, by: owner, why: "too early, by the planted mistake")
       lock.release(saying: "")
     }
   }
@@ -320,7 +321,7 @@ final class FileHelper {
     waitsFor = nil
     for lock in held {
       world.after(lease) { [world, owner] in
-        world.watch.lockReleased(lock, by: owner, why: nil)
+        world.watch.lockReleased(lock.kind, lock.path, by: owner, why: nil)
         lock.release(saying: nil)
       }
     }

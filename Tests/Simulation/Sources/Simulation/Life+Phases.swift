@@ -9,15 +9,17 @@ extension Life {
 
   private var recordFile: StoredFile { world.recordFile(release) }
 
-  private func feed(_ event: InfrastructurePhase.Event) {
-    submit(.infrastructure(sabotage.changed(event)))
+  func feed(_ event: InfrastructurePhase.Event) {
+    submit(.infrastructure(sabotage.changed(event, release.infrastructure.map(\.step))))
   }
 
   func perform(_ effect: InfrastructurePhase.Effect) {
+    if let releaseBackend { return perform(effect, by: releaseBackend) }
     switch effect {
     case .read: read()
     case .write(let record): write(record)
     case .lock: lockInfrastructure()
+    case .contend: break
     case .abandonLock:
       isWaitingForLock = false
       store?.close()
@@ -254,6 +256,7 @@ extension Life {
   // MARK: The election
 
   func perform(_ effect: LeaderElection.Effect) {
+    if let leaderBackend { return perform(effect, by: leaderBackend) }
     switch effect {
     case .lock: lockLeadership()
     case .release:

@@ -43,6 +43,7 @@ extension Life {
     }
     processes.append(process)
     guarding(id)?.guarded.append(process)
+    guardGroup(of: process)
     process.start()
     submit(.process(id, .spawned(pid: process.pid)))
     if let command = process as? Command, sabotage.releasesErrandEarly(command) { store?.giveUpLocks() }
@@ -80,6 +81,7 @@ extension Life {
 
   private func unguard(_ process: SimulatedProcess) {
     guarding(process.id)?.guarded.removeAll { $0 === process }
+    unguardGroup(of: process.id, process.pid)
   }
 
   /// The leader has ended.
@@ -112,6 +114,7 @@ extension Life {
     if process?.groupRuns == true { return }
     if let process { unguard(process) }
     guarding(id)?.guarded.removeAll { $0.pid == group }
+    unguardGroup(of: id, group)
     submit(.process(id, .groupLooked(isEmpty: true)))
   }
 

@@ -72,7 +72,20 @@ final class Life: HelperOwner {
   /// Those that are not gone.
   var processes: [SimulatedProcess] = []
 
+  // In the place of these, where lock and record are in servers.
+  let releaseClock: ReleaseClock?
+  var releaseBackend: (any ReleaseBackend)?
+  var leaderBackend: (any LeaderBackend)?
+  var agent: AgentConnection?
+  var leavingAgents: [AgentConnection] = []
+  /// Only the newest wish for a change is of account.
+  var changesAwaited = 0
+  /// What the agent ends, should it have to.
+  var guarded: [SimulatedProcess] = []
+
   // What the invariants want to know.
+  /// Redis says ready, and the record does not.
+  var sawHearsay = false
   /// Since when somebody has wanted it to stop.
   private(set) var stopAskedAt: MonotonicInstant?
   private(set) var wasInterrupted = false
@@ -112,7 +125,13 @@ final class Life: HelperOwner {
     }
     self.release = release
     plan = world.scenario.plan(node: node, release: release, owner: owner)
-    lifecycle = Lifecycle(plan: plan, wallClock: { [clock] in clock.now })
+    let releaseClock =
+      world.scenario.database == nil ? nil : ReleaseClock(world, node: node, local: clock)
+    self.releaseClock = releaseClock
+    lifecycle = Lifecycle(
+      plan: plan, wallClock: { [clock] in clock.now },
+      releaseClock: { [clock] in releaseClock?.now ?? clock.now })
+    if let settings = world.scenario.database { openBackends(settings) }
   }
 
   var name: String { owner }
@@ -250,6 +269,7 @@ final class Life: HelperOwner {
 
   private func said(_ text: String, _ fields: EventFields) {
     if fields.event == "step_failed", fields.phase == "infrastructure" { stepFailed = true }
+    if text.contains(": beginning again") { beganAgain() }
     // Also a check that did not end in time, or not with all that it had started.
     if let step = fields.step {
       if text.contains(" is recorded done, but ") { world.watch.distrusted(step, by: self) }
@@ -262,6 +282,14 @@ final class Life: HelperOwner {
       takenAt: moment, version: "", pid: 1, nodeName: name, stage: lifecycle.stage, startedAt: moment)
     lifecycle.fill(&snapshot, at: moment)
     world.watch.ready(self, ran: snapshot.phases.first?.state == .done)
+  }
+
+  /// What it did before its lock was lost is of account no more.
+  private func beganAgain() {
+    world.watch.saw(.startedOver)
+    stepFailed = false
+    finishedParts = []
+    suspects[.infrastructure] = []
   }
 
   /// Whether this command is a check by the upkeep itself.
@@ -281,6 +309,9 @@ final class Life: HelperOwner {
   private func exit(_ ending: Lifecycle.Ending) {
     for helper in helpers { helper.close() }
     (store, observer, nodeStore, leaderStore) = (nil, nil, nil, nil)
+    releaseBackend?.close()
+    leaderBackend?.close()
+    closeAgent()
     let wasRunning = condition == .running
     condition = .exited(ending.reason)
     world.trace("\(name) exits: \(ending.reason) (\(ending.code)) \(ending.text)")
@@ -331,11 +362,16 @@ final class Life: HelperOwner {
   func killFirst() {
     guard isAlive else { return }
     vanish("PID 1 killed")
+    if agent?.process?.isAlive != true { self.guarded = [] }
     let guarded = helpers.filter { !$0.held.isEmpty }.flatMap(\.guarded)
     for helper in helpers { helper.loseFirst() }
-    for process in processes where !guarded.contains(where: { $0 === process }) {
+    for agent in leavingAgents + [agent].compactMap({ $0 }) { agent.vanish() }
+    for process in processes
+    where !guarded.contains(where: { $0 === process }) && !self.guarded.contains(where: { $0 === process }) {
       process.kill(within: .milliseconds(1)...(.milliseconds(20)), withStrays: true)
     }
+    // In a container the kernel ends whatever is left.
+    for process in self.guarded { process.kill(within: .seconds(2)...(.seconds(3)), withStrays: true) }
     world.ended(self)
   }
 
@@ -344,6 +380,7 @@ final class Life: HelperOwner {
     guard isAlive else { return }
     vanish("container killed")
     for helper in helpers + pastLeaderStores { helper.die() }
+    killAgents()
     for process in processes {
       process.kill(within: .milliseconds(1)...(.milliseconds(900)), withStrays: true)
     }
@@ -355,6 +392,7 @@ final class Life: HelperOwner {
     vanish("host lost")
     for process in processes { process.vanish() }
     for helper in helpers + pastLeaderStores { helper.die(lease: world.scenario.store.lease) }
+    for agent in world.agents where agent.life === self { agent.vanish() }
     world.ended(self)
   }
 
@@ -375,6 +413,8 @@ final class Life: HelperOwner {
   /// The world is over.
   func forgetAll() {
     (store, observer, nodeStore, leaderStore, pastLeaderStores) = (nil, nil, nil, nil, [])
-    (backlog, processes, pending) = ([], [], [])
+    (backlog, processes, pending, guarded) = ([], [], [], [])
+    for agent in leavingAgents + [agent].compactMap({ $0 }) { agent.forgetAll() }
+    (releaseBackend, leaderBackend, agent, leavingAgents) = (nil, nil, nil, [])
   }
 }

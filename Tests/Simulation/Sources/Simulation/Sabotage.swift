@@ -35,6 +35,32 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case unreadyRepair = "unready-repair"
   /// A step is not told which parts of it are done.
   case forgottenParts = "forgotten-parts"
+
+  // Of lock and record in servers.
+  /// The agent gives the lock back before what it guards has ended.
+  case earlyAgentRelease = "early-agent-release"
+  /// An agent that hangs is killed, and its lock with it, before what runs under that has ended.
+  case hastyKill = "hasty-kill"
+  /// Who takes over does not look for what goes on in the server.
+  case blindTakeover = "blind-takeover"
+  /// Nobody is told that a lock is lost.
+  case untoldLoss = "untold-loss"
+  /// What Redis says is believed without a look at the checks.
+  case believedHearsay = "believed-hearsay"
+  /// Waiting for the lock in a transaction, through a pooler.
+  case pooledWaiter = "pooled-waiter"
+  /// The shared form of the lock is not given back.
+  case sharedKept = "shared-kept"
+
+  /// Whether it is one of the part of the product that talks to servers.
+  var needsDatabase: Bool {
+    switch self {
+    case .earlyAgentRelease, .hastyKill, .blindTakeover, .untoldLoss, .believedHearsay,
+      .pooledWaiter, .sharedKept:
+      true
+    default: false
+    }
+  }
 }
 
 /// How a planted bug shows in one life: between the values and those who carry out their effects, so that the values
@@ -59,7 +85,14 @@ struct Sabotage {
   var ignoresDamage: Bool { bug == .damagedRecord }
 
   /// The event as the value gets to see it.
-  mutating func changed(_ event: InfrastructurePhase.Event) -> InfrastructurePhase.Event {
+  mutating func changed(
+    _ event: InfrastructurePhase.Event, _ steps: [PhaseStep]
+  ) -> InfrastructurePhase.Event {
+    if bug == .believedHearsay, case .record(var found?) = event, found.isHearsay {
+      found.isHearsay = false
+      found.entries = steps.map { ReleaseRecord.Entry(step: $0.name, hash: $0.hash, doneAt: 1) }
+      return .record(found)
+    }
     guard case .lockHeld = event else { return event }
     looksInside = true
     return skipsTakeover ? .lockHeld(leftBy: "") : event

@@ -16,6 +16,7 @@ extension Scenario {
     let operations = steps.count * 4 + 12
     if store.slowPercent > 0 { work += store.slow.upperBound * operations / (100 / store.slowPercent) }
     if store.hangsPerMille > 0 { work += .seconds(60) }
+    if database != nil { work += .seconds(30) }
     let lives = nodes * (1 + restartsAfterFailure) + faults.count * (nodes + 1)
     // Early services that are never healthy, and waits.
     if services.contains(where: \.process.startsEarly) { work += (rules.timeout ?? .zero) + .seconds(60) }
@@ -23,7 +24,9 @@ extension Scenario {
     let pauses = faults.reduce(Duration.zero) { sum, item in
       switch item.fault {
       case .pause(let length), .killHelperOfPaused(let length), .diskFull(let length), .readError(let length),
-        .markerFull(let length), .markerReadOnly(let length):
+        .markerFull(let length), .markerReadOnly(let length), .hangAgent(let length), .cut(let length),
+        .restartServer(let length), .fewConnections(let length), .slowServer(let length),
+        .redisAway(let length, _), .killAgentOfPaused(let length):
         sum + length
       default: sum
       }
@@ -34,6 +37,7 @@ extension Scenario {
 
   /// Nothing goes wrong, so everybody must start.
   var isHealthy: Bool {
+    if let database, database.slowPercent > 0 { return false }
     guard faults.isEmpty, store.hangsPerMille == 0, store.slowPercent == 0 else { return false }
     guard rules.maximumWait == nil, rules.timeout.map({ $0 >= .seconds(60) }) ?? true else { return false }
     guard nodeRules.timeout.map({ $0 >= .seconds(60) }) ?? true, !redefines.contains(true) else {
@@ -59,7 +63,7 @@ extension Scenario {
   }
 
   /// Whether a stop may have to wait for a file.
-  var hasBadStore: Bool { hasBadDisk || faults.contains { $0.fault == .stateVanishes } }
+  var hasBadStore: Bool { hasBadDisk || database != nil || faults.contains { $0.fault == .stateVanishes } }
 
   /// The same, but for a directory that somebody removes.
   var hasBadDisk: Bool {

@@ -53,6 +53,26 @@ struct Scenario {
     case killContainer
     /// The host loses power, with every node on it.
     case killHost
+    /// The agent is killed, and its connections with it.
+    case killAgent
+    /// The agent hangs for a while.
+    case hangAgent(Duration)
+    /// Somebody terminates the session of whoever holds this lock.
+    case terminateHolder(LockKind)
+    /// Nothing gets from the node to the servers, nor back, for a while.
+    case cut(Duration)
+    /// PostgreSQL is restarted in the hard way, and gone for a while.
+    case restartServer(Duration)
+    /// All of its connections are in use.
+    case fewConnections(Duration)
+    case slowServer(Duration)
+    /// An empty database is put in the place of the one that is there.
+    case dropDatabase
+    case flushRedis
+    /// Redis is gone for a while, with all that it knows or without.
+    case redisAway(Duration, keeps: Bool)
+    /// PID 1 is stopped for a while, and its agent is killed meanwhile.
+    case killAgentOfPaused(Duration)
     /// PID 1 is stopped (SIGSTOP) for a while.
     case pause(Duration)
     /// PID 1 is stopped for a while, and its file helper is killed meanwhile.
@@ -118,6 +138,8 @@ struct Scenario {
   var rules = InfrastructureRules()
   var nodeRules = NodePhase.Rules()
   var store = Store()
+  /// Where lock and record are, when they are not files.
+  var database: Database?
   /// Some strike whoever has this lock at that moment, and their node only when nobody has.
   var faults: [(at: Duration, node: Int, target: LockKind?, fault: Fault)] = []
   var app = Service(process: LifecyclePlan.Process(name: "app", restart: RestartPolicy(mode: .never)))
@@ -187,8 +209,10 @@ extension Scenario {
       scopes.append(
         onlyWaits[node] ? .node : isShort ? random.pick([.phases, .infrastructure]) : .life)
     }
+    if seed % 3 == 0 { chooseDatabase(&random) }
     if random.chance(85) { chooseFaults(&random) }
     if hasUpkeep { chooseLaterDamage(&random) }
+    if database != nil { moveFaultsToServers(&random) }
     limit = bound
   }
 

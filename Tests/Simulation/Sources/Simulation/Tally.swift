@@ -15,6 +15,8 @@ struct Tally: Sendable {
         group.addTask {
           var tally = Tally()
           for seed in stride(from: seeds.lowerBound + worker, to: seeds.upperBound, by: Int(workers)) {
+            // A third of the seeds has lock and record in servers, which some of the bugs are about.
+            if bug?.needsDatabase == true, seed % 3 != 0 { continue }
             tally.add(seed, bug)
           }
           return tally

@@ -56,7 +56,7 @@ extension Watch {
     }
     // Until it hears of a loss it may still start something; `gone` has the bound.
     guard life.lostAt[.leader] == nil else { return }
-    if world.leaderLock.holder?.owner.life !== life, !holdsUnlinked(life, .leader) {
+    if world.holder(of: .leader) !== life, !holdsUnlinked(life, .leader) {
       world.violated("only the primary", "\(service.text) starts without the leader lock")
     }
   }
@@ -65,11 +65,11 @@ extension Watch {
   func turned(_ life: Life) {
     guard life.saysRole == .primary, life.isAlive else { return }
     if let lost = life.lostAt[.leader] {
-      let since = max(lost, resumedAt[ObjectIdentifier(life)] ?? lost)
+      let since = couldKnow(life, since: lost)
       if world.now - since > Watch.killTime {
         world.violated("a primary has the lock", "\(life.name) lost it and still says that it is one")
       }
-    } else if world.leaderLock.holder?.owner.life !== life, !holdsUnlinked(life, .leader) {
+    } else if world.holder(of: .leader) !== life, !holdsUnlinked(life, .leader) {
       world.violated("a primary has the lock", "\(life.name) says that it is one and has no lock")
     }
   }

@@ -15,7 +15,7 @@ extension Watch {
     guard kind == .infrastructure else { return }
     life.stepFailed = false
     life.finishedParts = []
-    life.recordAtLock = world.decode(world.recordFile(life.release), life.release).0
+    life.recordAtLock = world.record(of: life.release).0
   }
 
   /// A step that is recorded done starts: only since it is to be repeated.
@@ -26,7 +26,7 @@ extension Watch {
       return world.violated("never again once done", "\(command.text) starts though it is durable as done")
     }
     saw(.repeated)
-    let leads = world.leaderLock.holder?.owner.life === life || holdsUnlinked(life, .leader)
+    let leads = world.holder(of: .leader) === life || holdsUnlinked(life, .leader)
     // Until it hears of a loss it may still begin something.
     if !leads, life.lostAt[.leader] == nil {
       world.violated("only the primary repeats", "\(command.text) starts again without the leader lock")
@@ -110,7 +110,7 @@ extension Watch {
     guard life.hasRun, life.recordAtLock?.completedAt != nil, !life.stepFailed, life.stopAskedAt == nil,
       !world.scenario.hasBadStore, !world.isTampered(world.recordFile(life.release))
     else { return }
-    let (record, _) = world.decode(world.recordFile(life.release), life.release)
+    let (record, _) = world.record(of: life.release)
     if let record, record.completedAt == nil {
       world.violated("a repair restores readiness", "\(life.name) leaves the release not ready")
     }
@@ -138,7 +138,7 @@ extension Watch {
       !world.stateDirectory.hasVanished, !world.isTampered(world.recordFile(life.release)),
       !life.release.runID.isDevelopment, !life.finishedParts.contains(command.name)
     else { return }
-    let (record, _) = world.decode(world.recordFile(life.release), life.release)
+    let (record, _) = world.record(of: life.release)
     let known = record?.parts(of: command.name, hash: command.plan.step.hash) ?? []
     if known.contains(part) {
       world.violated("no part again", "\(command.text) does \(part), which is recorded done")

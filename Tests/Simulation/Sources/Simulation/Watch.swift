@@ -4,51 +4,6 @@ import Lifecycle
 import Phases
 import Processes
 
-/// What a run of many seeds must have seen at least once.
-enum Sight: String, CaseIterable, Sendable {
-  case appStarted = "apps started"
-  case failed = "failures with a reason"
-  case stopped = "stops"
-  case waited = "waits for a lock"
-  case vanished = "locks of holders that vanished"
-  case tookOver = "claims taken over"
-  case infrastructureStep = "infrastructure steps"
-  case nodeStep = "node steps"
-  case rollback = "rollbacks"
-  case checkFailed = "failed checks"
-  case timedOut = "commands stopped or killed"
-  case lockLost = "locks lost under a step"
-  case excused = "overlaps with a node that stood still"
-  case writeFailed = "failed writes"
-  case hung = "hanging answers"
-  case primary = "primaries"
-  case primaryService = "starts of what only the primary may run"
-  case leaderLost = "leader locks lost under a service"
-  case restarted = "processes started again"
-  case swept = "sweeps that found somebody"
-  case strays = "searches that found strays"
-  case stoppedInTime = "stops that kept to their time"
-  case overdue = "stops that took longer than their budget"
-  case damaged = "records that could not be read"
-  case declared = "releases declared ready by hand"
-  case cleared = "releases cleared by hand"
-  case handGaveUp = "hands that waited in vain"
-  case markerFailed = "markers that could not be written"
-  case unlinkedLeader = "primaries beside one whose directory had vanished"
-  case endedUnlinked = "steps ended since their lock was removed"
-  case unlinked = "steps under a lock whose directory had vanished"
-  case upkeepCheck = "checks while apps ran"
-  case notRun = "checks that could not be started"
-  case errand = "errands"
-  case repaired = "infrastructure steps put right"
-  case repeated = "infrastructure steps repeated"
-  case nodeRepaired = "node steps put right"
-  case nodeRepeated = "node steps repeated"
-  case upkeepFailed = "errands that failed"
-  case part = "parts of steps"
-  case laterParts = "steps that went on behind their parts"
-}
-
 /// The invariants. It sees what really happens, not what the values believe.
 final class Watch {
   unowned let world: World
@@ -57,8 +12,10 @@ final class Watch {
   /// Steps that are durable as done and must not run again: the hash of their definition.
   private var done: [String: [String: String]] = [:]
   /// Run IDs that were declared ready by hand.
-  private var declared: Set<String> = []
+  var declared: Set<String> = []
   private(set) var resumedAt: [ObjectIdentifier: MonotonicInstant] = [:]
+  /// What is recorded now was written under a lock that has been lost since.
+  var isLate = false
   /// How often what happened: a simulation in which nothing happens proves nothing.
   private(set) var seen: [Sight: Int] = [:]
 
@@ -80,6 +37,12 @@ final class Watch {
   func isExcused(_ life: Life, _ kind: LockKind) -> Bool {
     guard life.lostAt[kind] != nil else { return false }
     if life.isPaused { return true }
+    // With the tables goes the mark of whoever has just lost the lock.
+    if let dropped = world.database?.droppedAt, world.now - dropped <= Watch.killTime { return true }
+    if world.database != nil, let lost = life.lostAt[kind] {
+      let since = couldKnow(life, since: lost)
+      if since > lost { return world.now - since <= Watch.killTime }
+    }
     return resumedAt[ObjectIdentifier(life)].map { world.now - $0 <= Watch.killTime } ?? false
   }
 
@@ -118,6 +81,8 @@ final class Watch {
       }
       world.violated("no two at once", "\(command.text) starts while \(other.text) runs")
     }
+    startedBeside(command)
+    if command.phase == .infrastructure { startedBesideAutoinit(command) }
     switch command.phase {
     case .infrastructure: startedInfrastructure(command)
     case .node: startedNode(command)
@@ -129,10 +94,10 @@ final class Watch {
     let life = command.life
     let runID = life.release.runID.value
     guard life.lostAt[.infrastructure] == nil else { return }
-    guard world.infrastructureLock.holder?.owner.life === life || holdsUnlinked(life, .infrastructure) else {
+    guard world.holder(of: .infrastructure) === life || holdsUnlinked(life, .infrastructure) else {
       return world.violated("only under the lock", "\(command.text) starts without it")
     }
-    let (record, damage) = world.decode(world.recordFile(life.release), life.release)
+    let (record, damage) = world.record(of: life.release)
     if life.sawDamage {
       world.violated("damage stops", "\(command.text) starts though the record could not be read")
     }
@@ -214,7 +179,7 @@ final class Watch {
       }
     }
     guard let lost = life.lostAt[kind], life.isAlive, !life.isPaused else { return }
-    let since = max(lost, resumedAt[ObjectIdentifier(life)] ?? lost)
+    let since = couldKnow(life, since: lost)
     if world.now - since > Watch.killTime {
       world.violated(
         "killed in time", "\(process.text) ran \((world.now - since).readable) after its lock was lost")
@@ -223,40 +188,40 @@ final class Watch {
 
   // MARK: Locks
 
-  func lockTaken(_ lock: LockFile, by owner: any HelperOwner) {
-    world.trace("\(owner.name) has \(lock.path)")
+  func lockTaken(_ kind: LockKind, _ path: String, by owner: any HelperOwner) {
+    world.trace("\(owner.name) has \(path)")
     // One that was lost before PID 1 knew of it, and that it has now asked for again.
-    owner.life?.lostAt[lock.kind] = nil
-    owner.life?.unlinkedAt[lock.kind] = nil
-    if let life = owner.life { errandBegins(life, lock.kind) }
+    owner.life?.lostAt[kind] = nil
+    owner.life?.unlinkedAt[kind] = nil
+    if let life = owner.life { errandBegins(life, kind) }
   }
 
-  func lockReleased(_ lock: LockFile, by owner: any HelperOwner, why: String?) {
-    world.trace("\(owner.name) releases \(lock.path): \(why ?? "it vanished")")
+  func lockReleased(_ kind: LockKind, _ path: String, by owner: any HelperOwner, why: String?) {
+    world.trace("\(owner.name) releases \(path): \(why ?? "it vanished")")
     guard why != nil, let life = owner.life else { return }
     // What has left its group is searched for by PID 1 only.
-    let left = life.processes.first { $0.lock == lock.kind && (life.isAlive ? !$0.isGone : $0.groupRuns) }
-    if let left { world.violated("lock after step", "\(lock.path) is released while \(left.text) is there") }
-    if lock.kind == .infrastructure, why == "unlock" { errandEnds(life) }
-    if lock.kind == .leader, life.saysRole == .primary {
+    let left = life.processes.first { $0.lock == kind && (life.isAlive ? !$0.isGone : $0.groupRuns) }
+    if let left { world.violated("lock after step", "\(path) is released while \(left.text) is there") }
+    if kind == .infrastructure, why == "unlock" { errandEnds(life) }
+    if kind == .leader, life.saysRole == .primary {
       world.violated("a primary has the lock", "\(life.name) gives it back and still says that it is one")
     }
   }
 
   // MARK: The record
 
-  func recorded(_ record: ReleaseRecord, before: ReleaseRecord?, by life: Life, with helper: FileHelper) {
+  func recorded(_ record: ReleaseRecord, before: ReleaseRecord?, by life: Life, isHolder: Bool) {
     world.trace("\(life.name) record: done \(record.entries.map(\.step)), \(claimText(record))")
     let runID = life.release.runID.value
     if let claim = before?.claim, claim.owner != life.owner, before?.completedAt == nil { saw(.tookOver) }
-    if world.infrastructureLock.holder !== helper, !holdsUnlinked(life, .infrastructure) {
+    if !isHolder, !holdsUnlinked(life, .infrastructure) {
       world.violated("only under the lock", "\(life.name) writes the record without it")
     }
     if record.completedAt != nil, record.failure != nil {
       world.violated("ready or failed", "the record of \(runID) says both")
     }
     let isOldFailure = life.hasRun && record.failure == life.recordAtLock?.failure
-    if record.failure != nil, record.failure != before?.failure, !life.stepFailed, !isOldFailure {
+    if record.failure != nil, record.failure != before?.failure, !life.stepFailed, !isOldFailure, !isLate {
       world.violated(
         "an interruption is no failure", "\(life.name) records a failure though none of its steps failed")
     }
@@ -299,6 +264,10 @@ final class Watch {
   private func follow(_ record: ReleaseRecord, _ before: ReleaseRecord?, _ life: Life) {
     let runID = life.release.runID.value
     for entry in record.entries where before?.isDone(entry.step, hash: entry.hash) != true {
+      if life.sawHearsay {
+        declared.insert(runID)
+        if !world.store.isApplied(runID, entry.step) { believedHearsay(life, entry.step) }
+      }
       // Of a declaration by hand, what has no check to the contrary is believed.
       if !declared.contains(runID), !world.store.isApplied(runID, entry.step),
         !world.isDamaged(runID, entry.step)
@@ -313,7 +282,8 @@ final class Watch {
       let mayForget =
         life.hasRun
         ? mayForget(entry.step, life)
-        : life.stepFailed || life.suspects[.infrastructure]?.isEmpty == false || life.stopAskedAt != nil
+        : life.stepFailed || isLate || life.suspects[.infrastructure]?.isEmpty == false
+          || life.stopAskedAt != nil
           || life.release.runID.isDevelopment
       if !mayForget, !isOther {
         world.violated("the ledger forgets nothing", "\(life.name) forgets \(entry.step)")
@@ -329,6 +299,8 @@ final class Watch {
       world.violated("ready after every step", "\(life.name) goes on after a failed step")
     }
     if life.release.infrastructure.isEmpty, !world.scenario.onlyWaits[life.node] { return }
+    // Who only waits believes Redis, too.
+    if life.sawHearsay, world.scenario.onlyWaits[life.node] { return }
     let versions = history[life.release.runID.value] ?? []
     for (index, version) in versions.enumerated().reversed() {
       // Who only waits believes the word of those who run the steps.

@@ -12,6 +12,17 @@ final class World {
   private(set) var events = 0
   private var queue = EventQueue()
   let store = Store()
+  /// Lock and record, when they are not files; and readiness.
+  private(set) lazy var database = scenario.database.map { DatabaseServer(self, $0) }
+  private(set) lazy var redis = scenario.database?.hasRedis == true ? RedisServer(self) : nil
+  private var links: [Int: Link] = [:]
+  var agents: [AgentProcess] = []
+  /// And those that have ended.
+  var allAgents: [AgentProcess] = []
+  /// Nodes without `supervisor`.
+  private(set) lazy var others = (0..<(scenario.database?.autoinitNodes ?? 0)).map { number in
+    Autoinit(world: self, number: number, release: scenario.releases[0])
+  }
   /// Commands, on whatever node.
   var running: [Command] = []
   /// What only the primary may run, likewise.
@@ -78,8 +89,15 @@ final class World {
 
   /// Everything, until nothing is left to happen or an invariant is violated.
   func run() {
+    Present.$current.withValue(Present(world: self)) { simulate() }
+  }
+
+  private func simulate() {
     for node in 0..<scenario.nodes {
       after(scenario.startTimes[node]) { [self] in start(node) }
+    }
+    for other in others {
+      after(random.duration(.zero...(.seconds(3)))) { other.begin() }
     }
     for item in scenario.faults {
       after(item.at) { [self] in
@@ -105,6 +123,10 @@ final class World {
     // What refers to itself in a circle is cut, so that ten thousand worlds fit into memory.
     queue = EventQueue()
     for life in allLives { life.forgetAll() }
+    for agent in allAgents { agent.forgetAll() }
+    for link in links.values { link.forgetAll() }
+    database?.forgetAll()
+    (agents, allAgents, running, primaryServices) = ([], [], [], [])
   }
 
   private var firstUnsettled: String? {
@@ -112,11 +134,13 @@ final class World {
       if let life = lives[node], life.condition == .working { return life.name }
       if awaitsStart[node] { return "node-\(node)" }
     }
-    return nil
+    return others.first { !$0.isSettled }?.name
   }
 
-  private func holder(of kind: LockKind) -> Life? {
-    (kind == .leader ? leaderLock : infrastructureLock).holder?.owner.life
+  /// Who has this lock.
+  func holder(of kind: LockKind) -> Life? {
+    if let database { return database.holder(of: kind) }
+    return (kind == .leader ? leaderLock : infrastructureLock).holder?.owner.life
   }
 
   /// When everybody has come to where he wanted, and nothing is to go wrong any more, a moment later everybody is
@@ -151,6 +175,7 @@ final class World {
       }
       if lock.hasWaiters { violated("nothing left waiting", "somebody still waits for \(lock.path)") }
     }
+    if let database { atTheEnd(of: database) }
     if let service = primaryServices.first {
       violated("nothing left waiting", "\(service.text) still runs")
     }
@@ -193,6 +218,9 @@ final class World {
     after(random.duration(delay)) { [self] in start(node) }
   }
 
+  /// One without `supervisor` is where it wanted.
+  func autoinitSettled() { considerClosing() }
+
   /// Its app runs, or it has exited by itself.
   func settled(_ life: Life) {
     defer { considerClosing() }
@@ -216,6 +244,16 @@ final class World {
     switch fault {
     case .killFirst: life?.killFirst()
     case .killHelper: life?.killHelper()
+    case .killAgent: life?.killAgent()
+    case .hangAgent(let length): life?.agent?.process?.freeze(for: length)
+    case .terminateHolder(let kind): database?.terminateHolder(of: kind)
+    case .cut(let length): link(of: node).cut(for: length, agents: agents.filter { $0.life.node == node })
+    case .restartServer(let down): database?.restart(after: down)
+    case .fewConnections(let length): database?.fullUntil = now + length
+    case .slowServer(let length): database?.slowUntil = now + length
+    case .dropDatabase: database?.drop()
+    case .flushRedis: redis?.flush()
+    case .redisAway(let length, let keeps): redis?.leave(for: length, keeps: keeps)
     case .killContainer: life?.killContainer()
     case .killHost:
       let host = scenario.hosts[node]
@@ -224,6 +262,9 @@ final class World {
     case .killHelperOfPaused(let length):
       life?.pause(for: length)
       after(random.duration(.zero...length)) { life?.killHelper() }
+    case .killAgentOfPaused(let length):
+      life?.pause(for: length)
+      after(random.duration(.zero...length)) { life?.killAgent() }
     case .stop(let release):
       nextRelease[node] = release
       life?.interrupt(random.chance(20) ? .quit : .terminate)
@@ -306,22 +347,11 @@ final class World {
 
   // MARK: The store
 
-  func latency() -> Duration {
-    let bad = scenario.store
-    if bad.hangsPerMille > 0, random.number(0...999) < bad.hangsPerMille {
-      return random.duration(.seconds(8)...(.seconds(30)))
-    }
-    if bad.slowPercent > 0, random.chance(bad.slowPercent) { return random.duration(bad.slow) }
-    return random.duration(bad.usual)
-  }
-
-  /// From the helper's answer to PID 1's turn.
-  func replyLatency() -> Duration {
-    // A helper that is not scheduled for a while tells of what was.
-    if random.chance(scenario.store.slowRepliesPercent) {
-      return random.duration(.milliseconds(1)...(.milliseconds(500)))
-    }
-    return random.duration(.microseconds(20)...(.milliseconds(1)))
+  func link(of node: Int) -> Link {
+    if let link = links[node] { return link }
+    let link = Link(self)
+    links[node] = link
+    return link
   }
 
   static let infrastructureLockName = "infrastructure.lock"
@@ -352,17 +382,6 @@ final class World {
     return lastPID
   }
 
-  /// From KILL to the end: soon, but a process may have much to give back.
-  func killDelay() -> Duration {
-    random.duration(
-      random.chance(10) ? .milliseconds(1)...(.milliseconds(500)) : .milliseconds(1)...(.milliseconds(30)))
-  }
-
-  /// Where what a phase's steps do can be seen: everywhere, or on this host.
-  func scope(_ life: Life, _ phase: LockKind) -> String {
-    phase == .infrastructure ? life.release.runID.value : "\(life.host)/\(life.release.runID.value)"
-  }
-
   func decode(_ file: StoredFile, _ release: Scenario.Release) -> (ReleaseRecord?, ReleaseRecord.Damage?) {
     guard let bytes = file.bytes else { return (nil, nil) }
     if let decoded = file.decoded { return (decoded, nil) }
@@ -381,7 +400,7 @@ final class World {
     file.replace(record.encoded())
     let (after, _) = decode(file, life.release)
     if after != record { violated("a record can be read", "\(record) became \(String(describing: after))") }
-    watch.recorded(record, before: before, by: life, with: helper)
+    watch.recorded(record, before: before, by: life, isHolder: infrastructureLock.holder === helper)
     tellWatchers(of: file)
   }
 

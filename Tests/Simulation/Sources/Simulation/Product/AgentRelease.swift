@@ -1,0 +1,1 @@
+../../../../../Sources/Lifecycle/Backends/AgentRelease.swift

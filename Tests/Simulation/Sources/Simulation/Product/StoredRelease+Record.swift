@@ -1,0 +1,1 @@
+../../../../../Sources/Agent/StoredRelease+Record.swift
