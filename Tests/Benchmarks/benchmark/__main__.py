@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from . import idle, phases, service, timing
+from . import idle, phases, release, service, timing
 from .bench import Bench, Unavailable
 from .report import Row, markdown
 
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "readyz-under-load": service.readyz_under_load,
     "warm-init": phases.warm_init,
     "release-to-app": phases.release_to_app,
+    "release": release.release,
     "orphans": timing.orphans,  # last: the kernel tidies up for a while after it
 }
 

@@ -14,6 +14,7 @@ CC_FLAGS = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-D_GNU_SOURCE"]
 PROBE_FLAGS = {
     "first": ["-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"],
     "child": ["-static"],
+    "moment": ["-static"],
     "launch": [],
     "orphans": ["-static", "-pthread"],
 }
@@ -49,6 +50,10 @@ class Bench:
         self.log = open(self.log_path, "ab")
         self.compile_probes()
         self.programs = {"ours": self.install(Path(binary), "supervisor")}
+        agent = Path(binary).resolve().parent / "supervisor-agent"
+        self.has_agent = agent.exists()
+        if self.has_agent:
+            self.install(agent, "supervisor-agent")
         for name in ("tini", "dumb-init"):
             found = shutil.which(name)
             if found:
