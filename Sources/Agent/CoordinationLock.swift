@@ -32,6 +32,8 @@ final class CoordinationLock {
     case over
   }
 
+  /// How long a connection that nobody needs stays.
+  private static let restOfConnection = TimeAmount.milliseconds(500)
   /// How long a release may take before the advisory lock goes: the row stays behind then, and costs the next holder
   /// the time for a takeover.
   private static let unmarkPatience = Duration.seconds(2)
@@ -95,6 +97,13 @@ final class CoordinationLock {
     case .held where isOrderly && isMarked && takeover?.isOver ?? true:
       state = .releasing
       if name == .infrastructure { endSessions() } else { unmark() }
+    // Nothing is ours, nor asked for. The end of a connection is work, too, and in this moment all nodes of a machine
+    // start their apps.
+    case .looking:
+      finish()
+      means.report(.unlocked(id: id))
+      means.changed(self)
+      means.eventLoop.assumeIsolated().scheduleTask(in: Self.restOfConnection) { [lock] in lock?.abandon() }
     default:
       // Within `marking` the row may be there already, in the place of one that vanished: it stays.
       state = .releasing
@@ -151,6 +160,11 @@ final class CoordinationLock {
   // MARK: Within
 
   private func handle(_ event: PostgreSQLLock.Event) {
+    // It would begin again by itself.
+    guard state != .over else {
+      lock?.abandon()
+      return
+    }
     switch event {
     case .busy(let holder):
       isBusy = true

@@ -8,7 +8,9 @@ extension Supervision {
     switch effect {
     case .read: release.read()
     case .write(let record): release.write(record, isLast: lifecycle.infrastructure.isConcluding)
-    case .lock: release.lock()
+    case .lock:
+      release.lock()
+      prepareNode()
     case .contend: release.contend()
     case .abandonLock:
       forgetChange()

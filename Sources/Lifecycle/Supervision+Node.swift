@@ -27,6 +27,14 @@ extension Supervision {
     }
   }
 
+  /// What will look at the marker is started while there is time: when a release becomes ready, all nodes of a machine go
+  /// on in that moment.
+  func prepareNode() {
+    guard !lifecycle.plan.node.isEmpty, lifecycle.stage == .infrastructure else { return }
+    // What is wrong with it is said when it is needed.
+    _ = try? openNodeStore()
+  }
+
   private func openNodeStore() throws(StoreFailure) -> DirectoryStore {
     if let nodeStore { return nodeStore }
     let store = try DirectoryStore(

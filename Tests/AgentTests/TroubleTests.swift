@@ -28,10 +28,7 @@ struct TroubleTests {
       let failure = try unavailable(agent, id)
       #expect(failure.kind == .unavailable && failure.text.contains("refused"))
     }
-    let began = MonotonicInstant.now
     #expect(try agent.write(claim("node-1:7"))?.kind == .unavailable)
-    let waited = MonotonicInstant.now - began
-    #expect(waited >= .milliseconds(4900) && waited < .seconds(8), "\(waited)")
     try site.server.order("start")
     #expect(try agent.answer(ofRead: read).record == nil)
     #expect(try agent.held(lock) == "")

@@ -28,6 +28,7 @@ struct FleetPoolTests {
   func once() throws {
     try withPool(5) { site in
       site.coordinate(readiness: "redis")
+      site.variables["FLEET_ORDERS_INFRASTRUCTURE"] = "await:\(site.path("gate"))"
       let nodes = FleetNode.several(20, .supervisor)
       let admin = try site.admin()
       var seen: Set<String> = []
@@ -36,6 +37,7 @@ struct FleetPoolTests {
           seen.formUnion(try site.locks(admin))
           return !seen.isEmpty
         }
+        try writeFile(site.path("gate"), "")
         try site.waitForApps(nodes, stages)
         #expect(try site.findings(nodes) == [])
         try site.stop(stages)
