@@ -30,7 +30,7 @@ extension FleetReadinessTests {
     let redis = try RedisServer()
     defer { redis.end() }
     try withSite(redis) { site in
-      try redis.ask("DEBUG", "POPULATE", "2000")
+      try redis.ask("DEBUG", "POPULATE", "6000")
       #expect(try redis.ask("SAVE") == "OK")
       try redis.kill()
       try redis.start(["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"])
