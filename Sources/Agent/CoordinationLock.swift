@@ -38,8 +38,13 @@ final class CoordinationLock {
   /// the time for a takeover.
   private static let unmarkPatience = Duration.seconds(2)
 
+  /// A session whose client has just ended by itself ends in a moment.
+  private static let closingPatience = Duration.milliseconds(100)
+
   let id: UInt64
   let name: LockName
+  /// What steps of ours left behind.
+  private var remains: [Takeover] = []
   private let means: Means
   private var lock: PostgreSQLLock?
   private var told = ToldFailure()
@@ -114,12 +119,7 @@ final class CoordinationLock {
   /// A step that did not come to its end may go on in the server, whose statements outlive their clients: nothing of it
   /// may be left when the next holder comes. If that cannot be had in time the row stays, and the next one sees to it.
   private func endSessions() {
-    let scope = means.scope
-    let own = LockRows.Holder(project: scope.project, runID: scope.runID, owner: scope.owner)
-    let takeover = Takeover(
-      from: [own], by: scope, rows: means.rows, record: means.record, delay: .zero,
-      eventLoop: means.eventLoop,
-      log: means.log)
+    let takeover = ending(of: nil, delay: .zero)
     self.takeover = takeover
     let limit = means.eventLoop.assumeIsolated().scheduleTask(
       in: .nanoseconds(Self.unmarkPatience.wholeNanoseconds)
@@ -132,6 +132,25 @@ final class CoordinationLock {
       limit.cancel()
       guard let self, state == .releasing else { return }
       if failure == nil { unmark() } else { lock?.release() }
+    }
+  }
+
+  /// Ends what this step of ours, or any of them, left behind.
+  private func ending(of step: String?, delay: Duration) -> Takeover {
+    let scope = means.scope
+    let own = LockRows.Holder(project: scope.project, runID: scope.runID, owner: scope.owner)
+    return Takeover(
+      from: [own], step: step, by: scope, rows: means.rows, record: means.record, delay: delay,
+      eventLoop: means.eventLoop, log: means.log)
+  }
+
+  /// Ends what this step left behind while the lock is held. Nothing is called once that is lost.
+  func endRemains(of step: String, _ completion: @escaping (CoordinationFailure?) -> Void) {
+    let ending = ending(of: step, delay: Self.closingPatience)
+    remains.append(ending)
+    ending.whenOver(0, isUnavailable: { _ in }) { [weak self, weak ending] failure in
+      self?.remains.removeAll { $0 === ending }
+      completion(failure)
     }
   }
 
@@ -189,6 +208,9 @@ final class CoordinationLock {
   private func finish() {
     state = .over
     takeover?.end()
+    for ending in remains { ending.cancel(0) }
+    remains.forEach { $0.end() }
+    remains = []
   }
 
   private func unavailable(_ failure: PostgreSQLFailure) {

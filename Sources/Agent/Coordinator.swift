@@ -71,6 +71,7 @@ final class Coordinator {
     case .contend(let id): locks[id]?.contend()
     case .unlock(let id, let isOrderly): unlock(id, isOrderly: isOrderly)
     case .guardGroup, .unguardGroup: break
+    case .endRemains(let id, let step): endRemains(id, step)
     case .readReadiness(let id): withReadiness(id) { $0.read(id) }
     case .writeReadiness(let id, let isReady): withReadiness(id) { $0.write(id, isReady: isReady) }
     case .watchReadiness(let id): withReadiness(id) { $0.watch(id) }
@@ -175,8 +176,10 @@ final class Coordinator {
     guard let held = locks.values.first(where: { $0.name == .infrastructure && $0.state == .held }) else {
       return report(.failed(id: id, lost))
     }
-    // With a release that is complete; else a step may have been ended, whose statements go on in the server.
-    let lock = isLast && release.completedAt != nil ? held : nil
+    // With a release that is complete and nothing of which was stopped, as in an errand; else statements may go on in the
+    // server.
+    let isWhole = release.completedAt != nil && release.claim?.running.isEmpty ?? true
+    let lock = isLast && isWhole ? held : nil
     let owner = lock == nil ? nil : place.scope.owner
     place.record.add(
       RecordJob(
@@ -194,6 +197,16 @@ final class Coordinator {
             done(nil)
           }
         }, fail: { [report] in report(.failed(id: id, CoordinationFailure($0))) }))
+  }
+
+  private func endRemains(_ id: UInt64, _ step: String) {
+    guard let held = locks.values.first(where: { $0.name == .infrastructure && $0.state == .held }) else {
+      return report(
+        .failed(id: id, CoordinationFailure(.unavailable, "the lock was lost before the step's end")))
+    }
+    held.endRemains(of: step) { [report] failure in
+      report(failure.map { .failed(id: id, $0) } ?? .done(id: id))
+    }
   }
 
   private func remove(_ id: UInt64) {

@@ -3,8 +3,8 @@ import EventLoop
 import NIOCore
 import PostgreSQLDriver
 
-/// What comes between the lock of a holder that vanished and the first use of it: nothing of its steps may be left in
-/// the server, where a statement goes on after its client was killed.
+/// What comes between the lock of a holder that vanished and the first use of it, and between a step of ours that failed
+/// and whatever follows: nothing of it may be left in the server, where a statement goes on after its client was killed.
 final class Takeover {
   private static let interval = Duration.milliseconds(200)
   /// How long sessions that were terminated have to end.
@@ -28,16 +28,20 @@ final class Takeover {
   /// Whether nothing is left.
   private(set) var isOver = false
 
-  /// - Parameter delay: from now until what is left is terminated.
+  /// - Parameters:
+  ///   - step: nil: all of theirs.
+  ///   - delay: from now until what is left is terminated.
   init(
-    from left: [LockRows.Holder], by scope: CoordinationScope, rows: LockRows, record: RecordConnection,
-    delay: Duration, eventLoop: any NIOCore.EventLoop, log: @escaping (String) -> Void
+    from left: [LockRows.Holder], step: String? = nil, by scope: CoordinationScope, rows: LockRows,
+    record: RecordConnection, delay: Duration, eventLoop: any NIOCore.EventLoop,
+    log: @escaping (String) -> Void
   ) {
     self.left = left
     ownRelease = StepSessions.Release(project: scope.project, run: scope.runID)
     owner = scope.owner
-    sessions = StepSessions(
-      of: Array(Set(left.map { StepSessions.Release(project: $0.project, run: $0.runID) })))
+    sessions =
+      step.map { StepSessions(project: scope.project, run: scope.runID, step: $0) }
+      ?? StepSessions(of: Array(Set(left.map { StepSessions.Release(project: $0.project, run: $0.runID) })))
     self.rows = rows
     self.record = record
     terminationDue = .now + delay
@@ -121,7 +125,7 @@ final class Takeover {
   }
 
   private func terminate(_ found: [LockHolder], _ isUnavailable: @escaping (PostgreSQLFailure) -> Void) {
-    let others = left.map(\.owner).filter { $0 != owner }
+    let others = vanished
     log(
       (others.isEmpty
         ? "what a step ran in PostgreSQL goes on after the step's end: "
@@ -140,18 +144,21 @@ final class Takeover {
     }
   }
 
+  private var vanished: [String] { left.map(\.owner).filter { $0 != owner } }
+
   private func failure(_ found: [LockHolder]) -> CoordinationFailure {
+    let what = vanished.isEmpty ? "what a step" : "what a vanished holder"
     if let refusal {
       let roles = Set(found.compactMap(\.role)).sorted().map { "\"\($0)\"" }.joined(separator: ", ")
       return CoordinationFailure(
         .permission,
-        "what a vanished holder ran in PostgreSQL goes on, and we may not end it: \(Self.list(found)); end it with "
+        "\(what) ran in PostgreSQL goes on, and we may not end it: \(Self.list(found)); end it with "
           + "pg_terminate_backend, or let us: GRANT \(roles.isEmpty ? "pg_signal_backend" : roles) TO our role "
           + "(\(refusal.text))")
     }
     return CoordinationFailure(
       .unavailable,
-      "what a vanished holder ran in PostgreSQL goes on although it was terminated: \(Self.list(found)); "
+      "\(what) ran in PostgreSQL goes on although it was terminated: \(Self.list(found)); "
         + "look for what it waits for in pg_stat_activity")
   }
 

@@ -94,6 +94,9 @@ public enum CoordinationRequest: Hashable, Sendable {
   case guardGroup(id: UInt64, group: Int32)
   /// No longer.
   case unguardGroup(id: UInt64, group: Int32)
+  /// While the infrastructure lock is held: end what this step's commands left behind in the server; answered with
+  /// `done`, once nothing of it is left, or `failed`.
+  case endRemains(id: UInt64, step: String)
   /// Look at readiness in Redis; answered with `readiness` or `failed`, before it any number of `unavailable`.
   case readReadiness(id: UInt64)
   /// Set it, or take it away; answered with `done` or `failed`.
@@ -118,6 +121,7 @@ public enum CoordinationRequest: Hashable, Sendable {
     static let writeReadiness: UInt16 = 0x011B
     static let watchReadiness: UInt16 = 0x011C
     static let cancel: UInt16 = 0x011D
+    static let endRemains: UInt16 = 0x011E
   }
 
   private enum Field {
@@ -126,6 +130,7 @@ public enum CoordinationRequest: Hashable, Sendable {
     static let flag: UInt8 = 3
     static let lock: UInt8 = 4
     static let group: UInt8 = 5
+    static let step: UInt8 = 6
     static let project: UInt8 = 16
     static let runID: UInt8 = 17
     static let owner: UInt8 = 18
@@ -190,6 +195,10 @@ public enum CoordinationRequest: Hashable, Sendable {
     case .cancel(let id):
       kind = Kind.cancel
       fields.write(id, as: Field.id)
+    case .endRemains(let id, let step):
+      kind = Kind.endRemains
+      fields.write(id, as: Field.id)
+      fields.write(step, as: Field.step)
     }
     return Frame(kind: kind, payload: fields.bytes)
   }
@@ -238,7 +247,7 @@ public enum CoordinationRequest: Hashable, Sendable {
 
   /// The request in a frame; nil for a kind that this program does not know.
   init?(_ frame: Frame) throws(FrameError) {
-    guard (Kind.configure...Kind.cancel).contains(frame.kind) else { return nil }
+    guard (Kind.configure...Kind.endRemains).contains(frame.kind) else { return nil }
     let fields = try FieldReader(frame)
     switch frame.kind {
     case Kind.configure: self = .configure(try Self.scope(fields))
@@ -266,6 +275,8 @@ public enum CoordinationRequest: Hashable, Sendable {
       self = .writeReadiness(id: try fields.integer(Field.id), isReady: try fields.flag(Field.flag))
     case Kind.watchReadiness: self = .watchReadiness(id: try fields.integer(Field.id))
     case Kind.cancel: self = .cancel(id: try fields.integer(Field.id))
+    case Kind.endRemains:
+      self = .endRemains(id: try fields.integer(Field.id), step: try fields.text(Field.step))
     default: return nil
     }
   }
@@ -278,7 +289,7 @@ extension CoordinationRequest {
     case .configure, .prune: return nil
     case .read(let id), .write(let id, _, _), .remove(let id), .lock(let id, _), .contend(let id),
       .unlock(let id, _), .guardGroup(let id, _), .unguardGroup(let id, _), .readReadiness(let id),
-      .writeReadiness(let id, _), .watchReadiness(let id), .cancel(let id):
+      .writeReadiness(let id, _), .watchReadiness(let id), .cancel(let id), .endRemains(let id, _):
       return id
     }
   }

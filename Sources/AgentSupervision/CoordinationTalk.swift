@@ -42,9 +42,10 @@ public struct CoordinationTalk: Sendable {
     var request: CoordinationRequest
     var stage = Stage.asked
 
-    var isWrite: Bool {
+    /// Whether it is done under a lock, and has failed with its loss.
+    var needsLock: Bool {
       switch request {
-      case .write, .remove: true
+      case .write, .remove, .endRemains: true
       default: false
       }
     }
@@ -54,6 +55,7 @@ public struct CoordinationTalk: Sendable {
       switch (request, report) {
       case (.read, .record), (.read, .failed), (.read, .unavailable): true
       case (.write, .done), (.write, .failed), (.remove, .done), (.remove, .failed): true
+      case (.endRemains, .done), (.endRemains, .failed): true
       case (.lock, .lockBusy), (.lock, .lockUnavailable), (.lock, .lockFree), (.lock, .lockHeld),
         (.lock, .lockFailed), (.lock, .lockLost), (.lock, .unlocked):
         true
@@ -69,6 +71,8 @@ public struct CoordinationTalk: Sendable {
   private var entries: [Entry] = []
   private var groups: [UInt64: Set<Int32>] = [:]
   private var isConnected = false
+  /// Whether there is an agent that is not believed any more: what is guarded now ends before it does.
+  private var isEndangered = false
   private var end: String?
 
   /// A talk about this release.
@@ -87,11 +91,14 @@ public struct CoordinationTalk: Sendable {
     switch event {
     case .ask(let request): return ask(request)
     case .connected:
-      isConnected = true
+      (isConnected, isEndangered) = (true, false)
       return [.send(.configure(scope))] + entries.map { .send($0.request) }
     case .report(let report): return isConnected ? take(report) : []
-    case .endangered(let reason), .disconnected(let reason):
-      isConnected = false
+    case .endangered(let reason):
+      (isConnected, isEndangered) = (false, true)
+      return drop(reason)
+    case .disconnected(let reason):
+      (isConnected, isEndangered) = (false, false)
       return drop(reason)
     case .unavailable(let reason):
       isConnected = false
@@ -122,6 +129,8 @@ public struct CoordinationTalk: Sendable {
       entries[index].stage = .releasing
       return [.send(request)]
     case .guardGroup(let id, let group):
+      // It was begun before anybody knew that the lock counts as lost.
+      if isEndangered { groups[id, default: []].insert(group) }
       guard isConnected, entries.contains(where: { $0.id == id && $0.stage == .held }) else { return [] }
       groups[id, default: []].insert(group)
       return [.send(request)]
@@ -134,7 +143,7 @@ public struct CoordinationTalk: Sendable {
       entries.remove(at: index)
       return isConnected ? [.send(request)] : []
     case .read(let id), .write(let id, _, _), .remove(let id), .lock(let id, _), .readReadiness(let id),
-      .writeReadiness(let id, _), .watchReadiness(let id):
+      .writeReadiness(let id, _), .watchReadiness(let id), .endRemains(let id, _):
       if let end { return fail(request, id, CoordinationFailure(.unavailable, end)) }
       // Frames have a limit, and an answer has to come.
       if case .write(_, let record, _) = request, record.count > CoordinationTalk.largestRecord {
@@ -198,9 +207,9 @@ public struct CoordinationTalk: Sendable {
     }
     for entry in entries {
       if entry.stage == .releasing { effects.append(.deliver(.unlocked(id: entry.id))) }
-      if entry.isWrite { effects.append(.deliver(.failed(id: entry.id, failure))) }
+      if entry.needsLock { effects.append(.deliver(.failed(id: entry.id, failure))) }
     }
-    entries.removeAll { $0.stage != .asked || $0.isWrite }
+    entries.removeAll { $0.stage != .asked || $0.needsLock }
     return effects
   }
 }

@@ -212,6 +212,8 @@ public final class EventLoop {
       for index in 0..<count where events[index].token == EventLoop.signalToken { deliverSignals() }
       for index in 0..<count { dispatch(events[index]) }
     }
+    // After a freeze all of it is due at once: what has happened is told before a timer begins something new.
+    runDeferred()
     let now = MonotonicInstant.now
     while let action = timers.popDue(at: now) { action() }
     runDeferred()

@@ -62,7 +62,8 @@ extension Lifecycle {
     // Nobody looks at record or lock any more.
     case .finished(let outcome):
       return [.infrastructure(.abandonLock)] + infrastructureFinished(outcome, at: now)
-    case .read, .write, .lock, .contend, .abandonLock, .unlock, .schedule, .awaitChange, .unschedule,
+    case .read, .write, .lock, .contend, .abandonLock, .unlock, .endRemains, .schedule, .awaitChange,
+      .unschedule,
       .scheduleHeartbeat:
       return [.infrastructure(effect)]
     }

@@ -166,6 +166,7 @@ public struct Planner {
     plan.infrastructureRules.stopsOnFailure = settings.infrastructure.onFailure == .stop
     plan.infrastructureRules.onlyWaits = scope == .node
     plan.infrastructureRules.startsOver = coordination.lock == .postgres
+    plan.infrastructureRules.endsRemains = coordination.lock == .postgres
     switch coordination.lock {
     case .file: plan.infrastructureRules.place = "file backend, state_dir \(stateDirectory)"
     case .postgres: plan.infrastructureRules.place = "postgres backend, project \(project ?? "")"

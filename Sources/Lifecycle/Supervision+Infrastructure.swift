@@ -18,6 +18,8 @@ extension Supervision {
     case .unlock:
       forgetChange()
       release.unlock()
+    case .endRemains(let step):
+      release.endRemains(of: step, named: lifecycle.plan.infrastructure[step].phase.name)
     case .schedule(let deadline):
       forgetChange()
       schedule(.infrastructure, at: deadline) { [weak self] in self?.submit(.infrastructure(.timer)) }

@@ -33,6 +33,8 @@ extension InfrastructurePhase {
     case partsDone(step: Int, [String])
     /// A command of a step ended.
     case commandEnded(step: Int, CommandResult)
+    /// Nothing of what the step's command ran in a server is left; or some is, for this reason.
+    case remainsEnded(step: Int, StoreFailure?)
     /// The time of the last `schedule` or `awaitChange` has come, or the record has changed.
     case timer
     /// The time of the last `schedule` of this step has come.
@@ -60,6 +62,9 @@ extension InfrastructurePhase {
     case unlock
     /// Something about this step.
     case step(Int, StepEffect)
+    /// Its command has ended: end what that one may have left behind in a server, where a statement outlives its client;
+    /// answer with `remainsEnded`.
+    case endRemains(step: Int)
     /// Feed `timer` at this time; replaces an earlier wish.
     case schedule(MonotonicInstant)
     /// Feed `timer` when the record changes, and at this time at the latest; replaces an earlier wish.

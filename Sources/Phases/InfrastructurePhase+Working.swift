@@ -232,6 +232,9 @@ extension InfrastructurePhase {
       switch effect {
       case .run(let index, let command):
         result.append(.step(index, .run(command, inputs(of: index, command))))
+      // There is nothing to end any more.
+      case .step(let index, .stop) where heldBack[index] != nil: break
+      case .step(let index, .kill) where heldBack[index] != nil: break
       case .step(let index, let effect): result.append(.step(index, effect))
       case .ended(let index, let outcome, let attempts, let outputs):
         result.append(.step(index, .ended(outcome, attempts: attempts)))
@@ -260,7 +263,8 @@ extension InfrastructurePhase {
       recordedAt = record.entries.last?.doneAt
       return write(.settle(index))
     case .failed, .notStarted:
-      // Not written by itself: what follows writes it.
+      // Not written by itself: what follows writes it. What goes on in a server stays named.
+      guard !lingering.contains(index) else { return [] }
       record.claim?.running.removeAll { $0.step == step.name }
       return []
     // What was stopped in the middle stays named there, for `on_interrupted: fail`.
@@ -302,7 +306,7 @@ extension InfrastructurePhase {
     if let brokenStore { return release(.storeUnusable(brokenStore)) }
     if let (index, reason) = graph.failure {
       var queue = Array(graph.completed.reversed())
-      if steps[index].rollsBackWhenFailed { queue.insert(index, at: 0) }
+      if steps[index].rollsBackWhenFailed, !lingering.contains(index) { queue.insert(index, at: 0) }
       if isInterrupted { queue.removeAll { !steps[$0].rollsBackOnStop } }
       return undoNext(queue, .failed(step: steps[index].name, reason: reason), at: now)
     }

@@ -123,6 +123,10 @@ public struct InfrastructurePhase: Sendable {
   var deferred: [(write: Int, action: Deferred)] = []
   var writesFailSince: MonotonicInstant?
   var brokenStore: StoreFailure?
+  /// How commands ended that may have left something behind in a server; it counts once that has ended, too.
+  var heldBack: [Int: CommandResult] = [:]
+  /// Steps of which something goes on in a server, and cannot be ended.
+  var lingering: Set<Int> = []
   /// As they were before the record of the step that is taken back was removed.
   var rollbackOutputs: [StepOutput] = []
 
@@ -170,6 +174,7 @@ public struct InfrastructurePhase: Sendable {
       return finish(outcome)
     case .partsDone(let step, let parts): return partsDone(step, parts)
     case .commandEnded(let step, let result): return commandEnded(step, result, at: now)
+    case .remainsEnded(let step, let failure): return remainsEnded(of: step, failure, at: now)
     case .timer: return timer(at: now)
     case .stepTimer(let step):
       if state == .verifying, step == verification.current { return verify(.timer, at: now) }
@@ -190,7 +195,12 @@ public struct InfrastructurePhase: Sendable {
       return verify(.commandEnded(result), at: now)
     }
     // All of it is done; should its check say otherwise, all of it is done again.
-    if case .succeeded = result { forgetParts(of: [step]) }
+    if case .succeeded = result {
+      forgetParts(of: [step])
+    } else if mayLeaveRemains {
+      heldBack[step] = result
+      return [.step(step, .unschedule), .endRemains(step: step)]
+    }
     return perform(graph.commandEnded(step, result, at: now), at: now)
   }
 
@@ -209,7 +219,7 @@ public struct InfrastructurePhase: Sendable {
       }
     }
     effects += perform(graph.kill(), at: now)
-    return effects
+    return effects + letGo(at: now)
   }
 
   /// Once nothing runs any more.
@@ -229,6 +239,7 @@ public struct InfrastructurePhase: Sendable {
     holdsLock = false
     (writesIssued, writesAnswered, deferred, writesFailSince, brokenStore) = (0, 0, [], nil, nil)
     rollbackOutputs = []
+    (heldBack, lingering) = ([:], [])
     (looksDue, lockTries, isToldOfHolder, holder) = (0, 0, false, "")
     (waitBegan, lastProgress, lastSaid, seenHeartbeat, holderIsLively, unavailable) = (
       nil, nil, nil, nil, false, nil
@@ -258,7 +269,8 @@ public struct InfrastructurePhase: Sendable {
       return [.abandonLock] + finish(.interrupted)
     case .lockedWhileObserving, .takingOver, .lookingInside: return release(.interrupted)
     case .verifying: return verify(.interrupt, at: now)
-    case .working: return perform(graph.interrupt(at: now), at: now)
+    // The lock is given back only once nothing is left in a server.
+    case .working: return perform(graph.interrupt(at: now), at: now) + letGo(at: now)
     // What is being taken back now is taken back; the rest is not begun.
     case .undoing(let rest, let outcome):
       let kept = rest.filter { steps[$0].rollsBackOnStop }

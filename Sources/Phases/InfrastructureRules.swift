@@ -18,6 +18,8 @@ public struct InfrastructureRules: Sendable, Equatable {
   public var onlyWaits = false
   /// Whether a lost lock is waited for again, once what ran under it has ended; else it ends the phase.
   public var startsOver = false
+  /// Whether what a step's command ran in a server may outlive it, so that it is ended before anything else begins.
+  public var endsRemains = false
   /// Where lock and record are, for messages.
   public var place = "file backend"
 

@@ -168,11 +168,15 @@ struct StepGraph: Sendable {
 
   // MARK: Running
 
-  mutating func commandEnded(_ index: Int, _ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
+  /// - Parameter isLast: whether it must not be tried again.
+  mutating func commandEnded(
+    _ index: Int, _ result: CommandResult, isLast: Bool = false, at now: MonotonicInstant
+  ) -> [Effect] {
     if items[index].state == .dying, items[index].runner == nil {
       items[index].state = .interrupted
       return [.ended(index, .interrupted, attempts: 0, outputs: [])]
     }
+    if isLast { items[index].runner?.mayRetry = false }
     return feed(index, .commandEnded(result), at: now)
   }
 

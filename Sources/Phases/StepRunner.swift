@@ -52,6 +52,8 @@ struct StepRunner: Equatable, Sendable {
   let task: Task
   private var state = State.idle
   private(set) var attempts = 0
+  /// Whether a failed try may be followed by another.
+  var mayRetry = true
   private var unrunChecks = 0
   private var outputs: [StepOutput] = []
   private var startedAt: MonotonicInstant?
@@ -153,7 +155,7 @@ struct StepRunner: Equatable, Sendable {
     case .verification: return end(.failed(reason: reason))
     case .step: break
     }
-    guard attempts <= step.retries else { return end(.failed(reason: reason)) }
+    guard attempts <= step.retries, mayRetry else { return end(.failed(reason: reason)) }
     state = .waitingToRetry
     let left = step.retries - attempts + 1
     return [

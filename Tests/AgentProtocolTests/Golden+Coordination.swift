@@ -43,6 +43,7 @@ extension Golden {
     request("readiness-clear", .writeReadiness(id: 8, isReady: false)),
     request("readiness-watch", .watchReadiness(id: 9)),
     request("coordination-cancel", .cancel(id: 1)),
+    request("step-remains", .endRemains(id: 10, step: "migrate")),
   ]
 
   static let coordinationReports: [Golden] = [

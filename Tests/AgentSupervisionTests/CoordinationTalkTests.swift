@@ -79,6 +79,29 @@ import Testing
     #expect(!talk.isHolding)
   }
 
+  @Test func `what began before anybody knew that the agent hangs ends before the agent does, too`() {
+    var talk = holding()
+    _ = talk.handle(.endangered("it hangs"))
+    #expect(talk.handle(.ask(.guardGroup(id: 1, group: 78))) == [], "it would not read it")
+    #expect(talk.isHolding)
+    #expect(talk.handle(.ask(.unguardGroup(id: 1, group: 78))) == [])
+    #expect(!talk.isHolding)
+    _ = talk.handle(.disconnected("killed"))
+    _ = talk.handle(.ask(.guardGroup(id: 1, group: 79)))
+    #expect(!talk.isHolding, "there is no agent to be spared")
+  }
+
+  @Test func `what goes on in the server is not asked after once the lock is lost`() {
+    var talk = holding()
+    let request = CoordinationRequest.endRemains(id: 5, step: "migrate")
+    #expect(talk.handle(.ask(request)) == [.send(request)])
+    let failure = CoordinationFailure(.unavailable, "killed")
+    #expect(
+      talk.handle(.disconnected("killed"))
+        == [.deliver(.lockLost(id: 1, failure)), .deliver(.failed(id: 5, failure))])
+    #expect(talk.handle(.connected).count == 1, "nor of the next agent")
+  }
+
   @Test func `a group is guarded by a lock that is held, and by no other`() {
     var talk = connected()
     _ = talk.handle(.ask(.lock(id: 1, .infrastructure)))

@@ -81,8 +81,12 @@ extension AgentProcess {
   /// Writes it; the failure, if it fails.
   @discardableResult
   func write(_ record: ReleaseRecord, isLast: Bool = false) throws -> CoordinationFailure? {
-    let id = try ask { .write(id: $0, record: record.encoded(), isLast: isLast) }
-    return try coordination("the end of the write") { report -> CoordinationFailure?? in
+    try done(ask { .write(id: $0, record: record.encoded(), isLast: isLast) })
+  }
+
+  /// Waits for the end of what was asked with this number; nil: it worked.
+  func done(_ id: UInt64) throws -> CoordinationFailure? {
+    try coordination("the end of request \(id)") { report -> CoordinationFailure?? in
       switch report {
       case .done(id): .some(nil)
       case .failed(id, let failure): .some(failure)

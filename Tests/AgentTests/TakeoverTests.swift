@@ -74,6 +74,40 @@ struct TakeoverTests {
     #expect(throws: HarnessError.self) { try left.run("SELECT 1") }
   }
 
+  @Test("what a step of the holder left behind is ended, and nothing else", arguments: Way.allCases)
+  func remains(way: Way) throws {
+    let site = try way.site()
+    let left = try step(site)
+    let other = try site.admin(ApplicationName(project: site.project, run: "r1", step: "migrate2").text)
+    let check = try site.admin(ApplicationName(project: site.project, run: "r1", purpose: "check").text)
+    let pid = try left.value("SELECT pg_backend_pid()")
+    let holder = try site.agent("node-1:7")
+    let held = try holder.lock()
+    #expect(try holder.held(held) == "")
+    let id = try holder.ask { .endRemains(id: $0, step: "migrate") }
+    #expect(try holder.done(id) == nil)
+    #expect(try site.admin().value("SELECT count(*) FROM pg_stat_activity WHERE pid = \(pid)") == "0")
+    #expect(throws: HarnessError.self) { try left.run("SELECT 1") }
+    #expect(try other.value("SELECT 1") == "1" && check.value("SELECT 1") == "1")
+    let text: String = try holder.report("the warning") {
+      if case .log(.warning, let text) = $0 { text } else { nil }
+    }
+    #expect(text.hasPrefix("what a step ran in PostgreSQL goes on after the step's end: terminating "))
+    // Nothing is left: at once.
+    let again = try holder.ask { .endRemains(id: $0, step: "migrate") }
+    #expect(try holder.done(again) == nil)
+  }
+
+  @Test("without the lock nothing is ended")
+  func remainsWithoutLock() throws {
+    let site = try Site()
+    let left = try step(site)
+    let agent = try site.agent("node-1:7")
+    let id = try agent.ask { .endRemains(id: $0, step: "migrate") }
+    #expect(try agent.failure(of: id).kind == .unavailable)
+    #expect(try left.value("SELECT 1") == "1")
+  }
+
   @Test("what may not be terminated is named, with what to do, and the record stays unread")
   func refused() throws {
     let site = try Site()

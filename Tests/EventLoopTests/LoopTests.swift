@@ -35,6 +35,21 @@ struct LoopTests {
     #expect(log.entries == ["past"])
   }
 
+  @Test func `what has happened is told before a timer that is due at the same time begins something`() throws {
+    let loop = try EventLoop()
+    let log = Log()
+    let pipe = Pipe()
+    try loop.watch(pipe.reading, for: .reading) { _ in
+      // As one that takes a message apart, and hands it on in a turn of its own.
+      loop.unwatch(pipe.reading)
+      loop.defer { log.add("told") }
+    }
+    loop.schedule(at: .now) { log.add("timer") }
+    pipe.put()
+    #expect(turn(loop) { log.entries.count == 2 })
+    #expect(log.entries == ["told", "timer"])
+  }
+
   @Test func `the wait follows the earliest timer after it changes`() throws {
     let loop = try EventLoop()
     let log = Log()

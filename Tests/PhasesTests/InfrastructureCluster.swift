@@ -1,6 +1,7 @@
 import Coordination
 import EventLoop
 import TestSupport
+import Testing
 
 @testable import Phases
 
@@ -344,6 +345,8 @@ final class InfrastructureCluster {
     case .write(let new):
       nodes[index].requests.append(.write(new, removes: nodes[index].hasUndone || isUndoing(index)))
     case .contend: break
+    // There is no server here.
+    case .endRemains(let step): Issue.record("step \(step) is not to be looked for")
     case .lock:
       nodes[index].awaitsLock = true
       nodes[index].saidBusy = false

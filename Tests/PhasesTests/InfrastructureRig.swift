@@ -119,7 +119,7 @@ final class InfrastructureRig {
     case .step(let step, .schedule(let deadline)): stepTimers[step] = deadline
     case .step(let step, .unschedule): stepTimers[step] = nil
     case .note(let text), .step(_, .note(let text)): notes.append(text)
-    case .read, .write, .lock: due.append(effect)
+    case .read, .write, .lock, .endRemains: due.append(effect)
     case .contend: break
     case .unlock:
       if !running.isEmpty { problems.append("unlock while a command runs") }
@@ -160,6 +160,7 @@ final class InfrastructureRig {
       return send(.written)
     case .lock: return send(.lockHeld(leftBy: leftBy))
     case .unlock: return send(.unlocked)
+    case .endRemains(let step): return send(.remainsEnded(step: step, nil))
     case .step(let step, .run(let command, _)):
       let name = steps[step].name
       running.remove(step)
@@ -246,6 +247,7 @@ final class InfrastructureRig {
     case .write(let record): return "write \(describe(record))"
     case .lock: return "lock"
     case .contend: return "contend"
+    case .endRemains(let step): return "end remains \(step)"
     case .abandonLock: return "abandon"
     case .unlock: return "unlock"
     case .step(let step, .run(let command, _)): return "\(word(command)) \(steps[step].name)"

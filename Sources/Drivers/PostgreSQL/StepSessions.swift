@@ -22,7 +22,8 @@ public struct StepSessions: Sendable {
     }
   }
 
-  private let prefixes: String
+  private let names: String
+  private let condition: String
 
   /// Those of this release.
   public init(project: String, run: String) {
@@ -31,7 +32,14 @@ public struct StepSessions: Sendable {
 
   /// Those of any of these releases.
   public init(of releases: [Release]) {
-    prefixes = ArrayText.encode(releases.map { ApplicationName.prefix(project: $0.project, run: $0.run) })
+    names = ArrayText.encode(releases.map { ApplicationName.prefix(project: $0.project, run: $0.run) })
+    condition = Self.hasPrefix
+  }
+
+  /// Those of one step.
+  public init(project: String, run: String, step: String) {
+    names = ArrayText.encode([ApplicationName(project: project, run: run, step: step).text])
+    condition = Self.hasName
   }
 
   /// Which there are; `age` is that of the session.
@@ -43,8 +51,8 @@ public struct StepSessions: Sendable {
       """
       SELECT a.pid, a.usename, a.application_name, pg_catalog.host(a.client_addr),
         (1000 * extract(epoch FROM pg_catalog.clock_timestamp() - a.backend_start))::bigint
-      FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition) ORDER BY a.pid
-      """, [prefixes])
+      FROM pg_catalog.pg_stat_activity a WHERE \(condition) AND \(Self.isElsewhere) ORDER BY a.pid
+      """, [names])
     connection.send(statement, timeout: Self.patience) { result in
       completion(result.map { $0.rows.compactMap { LockHolder(row: $0) } })
     }
@@ -55,19 +63,21 @@ public struct StepSessions: Sendable {
     on connection: PostgreSQLConnection, _ completion: @escaping (Result<Int, PostgreSQLFailure>) -> Void
   ) {
     let statement = Statement(
-      "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE \(Self.condition)",
-      [prefixes])
+      "SELECT pg_catalog.pg_terminate_backend(a.pid) FROM pg_catalog.pg_stat_activity a WHERE \(condition) AND \(Self.isElsewhere)",
+      [names])
     connection.send(statement, timeout: Self.patience) { result in
       completion(result.map { $0.rows.filter { $0.first == "t" }.count })
     }
   }
 
-  /// Our own sessions have an empty step. Another database of the server may have a deployment of the same project and
-  /// run ID, which has a lock of its own.
-  private static let condition = """
+  private static let hasName = "a.application_name = ANY ($1::text[])"
+  /// Our own sessions have an empty step.
+  private static let hasPrefix = """
     EXISTS (SELECT 1 FROM pg_catalog.unnest($1::text[]) AS p(prefix)
         WHERE pg_catalog.starts_with(a.application_name, p.prefix)
           AND pg_catalog.substr(a.application_name, pg_catalog.length(p.prefix) + 1, 1) NOT IN ('', '/'))
-      AND a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
     """
+  /// Another database of the server may have a deployment of the same project and run ID, which has a lock of its own.
+  private static let isElsewhere =
+    "a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()"
 }

@@ -161,6 +161,19 @@ final class AgentRelease: ReleaseBackend {
     agent.ask(.unlock(id: lockID, isOrderly: true))
   }
 
+  func endRemains(of step: Int, named name: String) {
+    guard let agent = agent.open() else { return onEvent(.remainsEnded(step: step, Self.noAgent)) }
+    let asked = generation
+    agent.ask(.endRemains(id: agent.nextID(), step: name)) { [weak self] report in
+      guard let self, generation == asked else { return }
+      switch report {
+      case .done: onEvent(.remainsEnded(step: step, nil))
+      case .failed(_, let failure): onEvent(.remainsEnded(step: step, StoreFailure(failure)))
+      default: break
+      }
+    }
+  }
+
   func guardGroup(_ group: CInt) {
     guard let lockID else { return }
     groups[group] = lockID

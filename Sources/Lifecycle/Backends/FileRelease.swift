@@ -122,6 +122,9 @@ final class FileRelease: ReleaseBackend {
     }
   }
 
+  /// There is no server.
+  func endRemains(of step: Int, named name: String) { onEvent(.remainsEnded(step: step, nil)) }
+
   func guardGroup(_ group: CInt) { store?.guardGroup(group) }
 
   func unguardGroup(_ group: CInt) { store?.unguardGroup(group) }

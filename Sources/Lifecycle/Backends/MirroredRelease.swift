@@ -293,6 +293,8 @@ final class MirroredRelease: ReleaseBackend {
     watchID = nil
   }
 
+  func endRemains(of step: Int, named name: String) { inner.endRemains(of: step, named: name) }
+
   func guardGroup(_ group: CInt) { inner.guardGroup(group) }
 
   func unguardGroup(_ group: CInt) { inner.unguardGroup(group) }

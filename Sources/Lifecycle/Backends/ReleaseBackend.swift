@@ -24,6 +24,8 @@ protocol ReleaseBackend: AnyObject {
   func abandon()
   /// Gives the lock back.
   func unlock()
+  /// Ends what a command of this step left behind in a server; answered with `remainsEnded`.
+  func endRemains(of step: Int, named name: String)
   /// Calls `look` once when the record may have changed, if that can be told, within this time; replaces an earlier wish.
   func awaitChange(within limit: Duration, _ look: @escaping () -> Void)
   /// Should we vanish, this process group ends before the lock goes.

@@ -65,6 +65,32 @@ struct LockOrderTests {
     try handOver(.networkCut)
   }
 
+  @Test("a step that is tried again finds nothing of its last try in the server", arguments: ["timeout", "crash"])
+  func triedAgain(why: String) throws {
+    try withServerSite { site in
+      let phases = site.phases
+      // A client that is killed leaves its statement behind, whoever kills it.
+      let first =
+        "touch \(phases.path("tried")); psql -XAtq -d \"$SERVER\" -c 'SELECT pg_try_advisory_lock(77)' "
+        + "-c 'SELECT pg_sleep(1000)' & "
+        + (why == "crash"
+          ? "until psql -XAtq -d \"$SERVER\" -c \"SELECT query FROM pg_stat_activity WHERE datname = "
+            + "current_database() AND state = 'active'\" | grep -q '^SELECT pg_sleep'; do sleep 0.02; done; "
+            + "kill -9 $!; exit 5"
+          : "wait")
+      let second = "psql -XAtq -d \"$SERVER\" -c 'SELECT pg_try_advisory_lock(77)' >\(phases.path("answer"))"
+      let step = phases.step(
+        "work", "test -e \(phases.path("tried")) && { \(second); exit; }; \(first)",
+        "retries: 1, retry_delay: 10ms" + (why == "timeout" ? ", timeout: 3s" : ""))
+      var launch = try phases.run(site.settings([step]), app: phases.append("app"))
+      launch.environment += [Array("SERVER=\(site.connection)".utf8)]
+      let outcome = try Stage.result(launch)
+      #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+      #expect(readText(phases.path("answer")) == "t\n", "\(outcome.errors)")
+      #expect(outcome.errors.contains("what a step ran in PostgreSQL goes on after the step's end: terminating"))
+    }
+  }
+
   private func handOver(_ trouble: LockTrouble) throws {
     let own = trouble.needsOwnServer ? try PostgreSQLServer() : nil
     defer { own?.end() }

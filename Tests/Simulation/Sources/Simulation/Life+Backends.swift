@@ -104,6 +104,9 @@ extension Life {
       backend.write(sabotage.changed(record, by: self), isLast: lifecycle.infrastructure.isConcluding)
     case .lock: backend.lock()
     case .contend: backend.contend()
+    case .endRemains(let step) where world.bug == .forgottenRemains: feed(.remainsEnded(step: step, nil))
+    case .endRemains(let step):
+      backend.endRemains(of: step, named: plan.infrastructure[step].phase.name)
     case .abandonLock:
       changesAwaited += 1
       backend.abandon()

@@ -20,6 +20,7 @@ extension Life {
     case .write(let record): write(record)
     case .lock: lockInfrastructure()
     case .contend: break
+    case .endRemains(let step): feed(.remainsEnded(step: step, nil))
     case .abandonLock:
       isWaitingForLock = false
       store?.close()

@@ -47,6 +47,7 @@ final class Life: HelperOwner {
   private(set) var condition = Condition.working
   private(set) var pausedUntil: MonotonicInstant?
   private var backlog: [() -> Void] = []
+  private var dueTimers: [() -> Void] = []
 
   var lifecycle: Lifecycle
   private var pending: [Lifecycle.Event] = []
@@ -163,6 +164,14 @@ final class Life: HelperOwner {
     }
   }
 
+  /// A timer: what happened before has been told by then.
+  func deliverTimer(at time: MonotonicInstant, _ action: @escaping () -> Void) {
+    world.at(time) { [self] in
+      guard isAlive else { return }
+      if isPaused { dueTimers.append(action) } else { turn(action) }
+    }
+  }
+
   private func turn(_ action: () -> Void) {
     guard isAlive else { return }
     clock.now = world.wallClock(of: node)
@@ -182,13 +191,16 @@ final class Life: HelperOwner {
       let waiting = backlog
       backlog = []
       for action in waiting { turn(action) }
+      let due = dueTimers
+      dueTimers = []
+      for action in due { deliverTimer(at: world.now, action) }
     }
   }
 
   func schedule(_ key: TimerKey, at deadline: MonotonicInstant, _ body: @escaping () -> Void) {
     let number = timers[key, default: 0] + 1
     timers[key] = number
-    deliver(at: max(deadline, world.now)) { [self] in
+    deliverTimer(at: max(deadline, world.now)) { [self] in
       guard timers[key] == number else { return }
       timers[key] = number + 1
       body()

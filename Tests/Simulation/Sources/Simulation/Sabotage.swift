@@ -51,12 +51,14 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case pooledWaiter = "pooled-waiter"
   /// The shared form of the lock is not given back.
   case sharedKept = "shared-kept"
+  /// A step that failed is tried again without a look at what goes on in the server.
+  case forgottenRemains = "forgotten-remains"
 
   /// Whether it is one of the part of the product that talks to servers.
   var needsDatabase: Bool {
     switch self {
     case .earlyAgentRelease, .hastyKill, .blindTakeover, .untoldLoss, .believedHearsay,
-      .pooledWaiter, .sharedKept:
+      .pooledWaiter, .sharedKept, .forgottenRemains:
       true
     default: false
     }

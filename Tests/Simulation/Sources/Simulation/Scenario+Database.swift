@@ -22,6 +22,7 @@ extension Scenario {
   mutating func chooseDatabase(_ random: inout SeededGenerator) {
     var chosen = Database()
     rules.startsOver = true
+    rules.endsRemains = true
     rules.place = "postgres"
     rules.pollInterval = .seconds(1)
     store = Store()

@@ -54,7 +54,6 @@ enum Sight: String, CaseIterable, Sendable {
   case autoinit = "releases made ready by django-autoinit"
   case autoinitOverlap = "overlaps with django-autoinit after a lock was lost"
   case lateWrite = "writes that arrived after their lock was lost"
-  case leftInOrder = "steps beside statements of steps that were killed in order"
   case workTerminated = "statements terminated by a takeover"
   case superseded = "writes fenced off"
   case hearsay = "words of Redis that no record confirmed"

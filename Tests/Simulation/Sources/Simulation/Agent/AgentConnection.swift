@@ -136,7 +136,7 @@ final class AgentConnection {
   private func arm() {
     guard let wish, alarm.map({ $0 > wish }) ?? true else { return }
     alarm = wish
-    node.deliver(at: wish) { [weak self] in
+    node.deliverTimer(at: wish) { [weak self] in
       guard let self, alarm == wish else { return }
       alarm = nil
       guard let due = self.wish else { return }

@@ -100,11 +100,6 @@ final class DatabaseServer {
 
   func ended(_ one: StepWork) { work.removeAll { $0 === one } }
 
-  /// The mark of this owner goes: nobody looks for what it may have left behind.
-  func unmarked(_ owner: String) {
-    for one in work where one.command.life.owner == owner && !one.hasClient { one.isLeftInOrder = true }
-  }
-
   // MARK: Locks
 
   func taken(_ lock: AdvisoryLock, by session: ServerSession) {
@@ -184,8 +179,6 @@ final class StepWork {
   private(set) var isOver = false
   private unowned let server: DatabaseServer
   private var onEnd: () -> Void
-  /// Whether its node has given the lock back since, with nothing to say of it.
-  var isLeftInOrder = false
   /// Whether a client is there.
   private(set) var hasClient = true
 

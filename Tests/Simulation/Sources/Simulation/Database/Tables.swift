@@ -147,7 +147,6 @@ struct LockRows {
   ) {
     send(on: connection, { completion($0.map { _ in }) }) { server in
       server.rows.removeAll { $0 == own }
-      server.unmarked(own.owner)
       return []
     }
   }
@@ -244,7 +243,6 @@ struct ReleaseTables {
       server.releases[runID] = stored
       if let owner {
         server.rows.removeAll { $0.runID == runID && $0.owner == owner && $0.name == "infrastructure" }
-        server.unmarked(owner)
       }
       if let life = session.agent?.life { server.world.recorded(stored, before: before, by: life) }
       done(.success(StatementResult(value: server.now)))
@@ -300,15 +298,21 @@ struct StepSessions {
     var run: String
   }
 
-  private let prefixes: [String]
+  private let isOne: (String) -> Bool
 
   init(of releases: [Release]) {
-    prefixes = releases.map { ApplicationName.prefix(project: $0.project, run: $0.run) }
+    let prefixes = releases.map { ApplicationName.prefix(project: $0.project, run: $0.run) }
+    isOne = { name in prefixes.contains { name.hasPrefix($0) } }
+  }
+
+  init(project: String, run: String, step: String) {
+    let name = ApplicationName(project: project, run: run, step: step).text
+    isOne = { $0 == name }
   }
 
   private func found(in server: DatabaseServer) -> [StepWork] {
     if server.world.bug == .blindTakeover { return [] }
-    return server.work.filter { work in prefixes.contains { work.applicationName.hasPrefix($0) } }
+    return server.work.filter { isOne($0.applicationName) }
   }
 
   func find(
