@@ -22,7 +22,7 @@ let agentTargets: [Target] =
     .target(
       name: "Agent",
       dependencies: [
-        "Coordination", "PostgreSQLDriver", "RedisDriver", "ProbeDriver", "AgentProtocol", "EventLoop",
+        "PostgreSQLDriver", "RedisDriver", "ProbeDriver", "AgentProtocol", "ReleaseRecords", "EventLoop",
         "CLinux",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
@@ -40,7 +40,7 @@ let agentTargets: [Target] =
     .target(
       name: "PostgreSQLDriver",
       dependencies: [
-        "AgentProtocol", "EventLoop", "CPostgreSQL",
+        "AgentProtocol", "ReleaseRecords", "EventLoop", "CPostgreSQL",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
       ],
@@ -48,7 +48,7 @@ let agentTargets: [Target] =
     .testTarget(
       name: "PostgreSQLDriverTests",
       dependencies: [
-        "PostgreSQLDriver", "AgentProtocol", "EventLoop", "TestSupport",
+        "PostgreSQLDriver", "AgentProtocol", "ReleaseRecords", "EventLoop", "TestSupport",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ]),
@@ -71,7 +71,7 @@ let agentTargets: [Target] =
     .testTarget(
       name: "AgentTests",
       dependencies: [
-        "supervisor-agent", "AgentProtocol", "Coordination", "PostgreSQLDriver", "EventLoop", "TestSupport",
+        "supervisor-agent", "AgentProtocol", "ReleaseRecords", "PostgreSQLDriver", "EventLoop", "TestSupport",
       ]),
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
@@ -98,7 +98,7 @@ let package = Package(
       name: "Lifecycle",
       targets: [
         "Lifecycle", "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes",
-        "Journal", "AgentProtocol", "EventLoop",
+        "Journal", "AgentProtocol", "ReleaseRecords", "EventLoop",
       ]),
   ] + agentProducts,
   dependencies: [
@@ -112,7 +112,7 @@ let package = Package(
       dependencies: [
         "Lifecycle", "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Processes",
         "Journal",
-        "Settings", "AgentProtocol", "EventLoop", "CLinux",
+        "Settings", "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -120,13 +120,13 @@ let package = Package(
       dependencies: [
         "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes",
         "Journal",
-        "Settings", "AgentProtocol", "EventLoop", "CLinux",
+        "Settings", "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux",
       ]),
 
     // Decisions: values without I/O.
     .target(name: "Frameworks", dependencies: ["Settings"]),
-    .target(name: "Phases", dependencies: ["Coordination", "Settings", "EventLoop"]),
-    .target(name: "Coordination", dependencies: ["EventLoop", "CLinux"]),
+    .target(name: "Phases", dependencies: ["Coordination", "Settings", "ReleaseRecords", "EventLoop"]),
+    .target(name: "Coordination", dependencies: ["ReleaseRecords", "EventLoop", "CLinux"]),
     .target(name: "Checks", dependencies: ["EventLoop", "CLinux"]),
 
     // The machinery.
@@ -138,6 +138,7 @@ let package = Package(
     .target(name: "Journal", dependencies: ["EventLoop", "CLinux"]),
     .target(name: "Settings", dependencies: ["EventLoop", "CYAML"]),
     .target(name: "AgentProtocol"),
+    .target(name: "ReleaseRecords"),
     .target(name: "EventLoop", dependencies: ["CLinux"]),
     .target(name: "CLinux"),
     .systemLibrary(name: "CYAML", providers: [.apt(["libyaml-dev"])]),
@@ -161,14 +162,16 @@ let package = Package(
         "AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop", "TestSupport",
       ]),
     .testTarget(name: "FrameworksTests", dependencies: ["Frameworks", "Settings"]),
-    .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "EventLoop"]),
+    .testTarget(name: "ReleaseRecordsTests", dependencies: ["ReleaseRecords"]),
+    .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "ReleaseRecords", "EventLoop"]),
     .testTarget(
-      name: "PhasesTests", dependencies: ["Phases", "Coordination", "Settings", "EventLoop", "TestSupport"]),
+      name: "PhasesTests",
+      dependencies: ["Phases", "Coordination", "Settings", "ReleaseRecords", "EventLoop", "TestSupport"]),
     .testTarget(
       name: "LifecycleTests",
       dependencies: [
-        "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "EventLoop", "CLinux",
-        "TestSupport",
+        "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "ReleaseRecords", "EventLoop",
+        "CLinux", "TestSupport",
       ]),
     .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
   ] + agentTargets,

@@ -287,7 +287,7 @@ final class CoordinationLock {
       guard let self, state == .looking else { return }
       switch result {
       case .success(let snapshot):
-        switch RecordBytes.encode(snapshot, runID: means.scope.runID) {
+        switch RecordBytes.encode(snapshot.release) {
         case .success(let record): means.report(.lockFree(id: id, record: record, now: snapshot.now))
         case .failure(let failure): fail(failure)
         }

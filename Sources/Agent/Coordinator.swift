@@ -3,6 +3,7 @@ import EventLoop
 import NIOCore
 import PostgreSQLDriver
 import RedisDriver
+import ReleaseRecords
 
 /// Lock, record and readiness, as PID 1 asks for them. On one event loop, like everything here.
 ///
@@ -145,7 +146,7 @@ final class Coordinator {
         place.tables.read(on: connection) { result in
           switch result {
           case .success(let snapshot):
-            switch RecordBytes.encode(snapshot, runID: place.scope.runID) {
+            switch RecordBytes.encode(snapshot.release) {
             case .success(let record): report(.record(id: id, record, now: snapshot.now))
             case .failure(let failure): report(.failed(id: id, failure))
             }
@@ -165,7 +166,7 @@ final class Coordinator {
 
   private func write(_ id: UInt64, _ bytes: [UInt8], isLast: Bool) {
     guard let place else { return report(.failed(id: id, noPlace)) }
-    let release: StoredRelease
+    let release: ReleaseRecord
     switch RecordBytes.decode(bytes, runID: place.scope.runID) {
     case .success(let decoded): release = decoded
     case .failure(let failure): return report(.failed(id: id, failure))

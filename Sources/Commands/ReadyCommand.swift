@@ -7,6 +7,7 @@ import Glibc
 import Lifecycle
 import Phases
 import Processes
+import ReleaseRecords
 import Settings
 
 /// `supervisor ready check|set|clear`: release readiness.

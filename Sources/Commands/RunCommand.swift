@@ -1,6 +1,5 @@
 import CLinux
 import Control
-import Coordination
 import EventLoop
 import Glibc
 import Lifecycle

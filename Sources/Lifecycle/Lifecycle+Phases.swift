@@ -1,8 +1,8 @@
-import Coordination
 import EventLoop
 import Journal
 import Phases
 import Processes
+import ReleaseRecords
 
 extension Lifecycle {
   mutating func beginPhases(at now: MonotonicInstant) -> [Effect] {

@@ -1,8 +1,8 @@
-import Coordination
 import EventLoop
 import Journal
 import Phases
 import Processes
+import ReleaseRecords
 
 /// One of the two phases.
 enum PhaseKind: Sendable {

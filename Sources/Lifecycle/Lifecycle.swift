@@ -5,6 +5,7 @@ import EventLoop
 import Journal
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The life of `supervisor run` (design: early services → infrastructure → node → running → draining → stopped), as
 /// one synchronous value: events in, effects out, time as an input.

@@ -1,9 +1,9 @@
 import CLinux
-import Coordination
 import EventLoop
 import Glibc
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The file that `$SUPERVISOR_OUTPUT` names, in our private directory: made before a step's command starts, read after
 /// it, removed then. The directory is on a file system of ours, so this may be done here.

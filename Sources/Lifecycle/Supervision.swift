@@ -8,6 +8,7 @@ import Glibc
 import Journal
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The loop's side of `supervisor run`: feeds the life cycle with what happens and carries its effects out, in order.
 ///

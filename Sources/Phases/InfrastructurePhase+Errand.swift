@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 // Looking after one step of a release that is complete, while the app runs: the same lock, claim and record, but no
 // other step is touched, whatever the record says of it.

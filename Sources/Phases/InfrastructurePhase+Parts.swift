@@ -1,4 +1,5 @@
 import Coordination
+import ReleaseRecords
 
 // A step may have several things to do, as one that calls hooks has. Each is recorded as soon as it is done, and not done
 // again when the step is tried again, by whomever.

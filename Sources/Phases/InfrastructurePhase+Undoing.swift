@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 // After a failure: what this try completed is taken back, in the reverse order of completion, each step attempted even
 // if another one's rollback fails, and only while the lock is held.

@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 // Before the lock: is it ready, did it fail, who holds it, and how long do we wait.
 extension InfrastructurePhase {

@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 // While the lock is ours: claim, the graph of steps, the record of each, readiness.
 extension InfrastructurePhase {

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// The infrastructure phase on this node, as decisions: readiness, lock, claim, ledger, the graph of steps, readiness.
 ///

@@ -1,4 +1,4 @@
-import Coordination
+import ReleaseRecords
 
 /// What the node phase's marker says. Its existence is the whole meaning for django-autoinit; ours also names the
 /// steps that failed and were skipped, which the next start of the same run ID tries again, and says when those that are

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 // What the node phase and its owner say to each other.
 extension NodePhase {

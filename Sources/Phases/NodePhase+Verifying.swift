@@ -1,4 +1,3 @@
-import Coordination
 import EventLoop
 
 // Is what the marker covers still so? And what is done about a step that is not, or that is due again, while the app

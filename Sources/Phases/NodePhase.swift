@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// The node phase, as decisions: marker first, then the lock, the marker again, the graph of steps, the marker.
 public struct NodePhase: Sendable {

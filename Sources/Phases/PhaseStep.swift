@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// What the phases need to know of a step; how it is run is its performer's matter.
 public struct PhaseStep: Equatable, Sendable {

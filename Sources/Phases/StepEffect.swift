@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// What a phase wants done about one of its steps.
 public enum StepEffect: Sendable, Equatable {

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// The steps of one phase on their way: which may start, which run, how they ended. Shared by both phases, which decide
 /// what must be durable before a step starts and after it ended.

@@ -1,4 +1,4 @@
-import Coordination
+import ReleaseRecords
 
 /// What a step wrote into the file that `$SUPERVISOR_OUTPUT` names: `KEY=VALUE` lines, which are added to the
 /// environment of later steps. Empty lines and lines that begin with `#` mean nothing; a value is taken as it is, to the

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// Runs one step: command, timeout, retries, check; or its check alone; or its rollback. A value: its owner runs the
 /// commands.

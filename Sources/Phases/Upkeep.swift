@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// What keeps the steps of one complete phase done while the app runs: their checks (`recheck: 60s`) and their
 /// repetition (`every: 12h`), as decisions.

@@ -1,5 +1,4 @@
 import AgentProtocol
-import Coordination
 import EventLoop
 import Foundation
 import Glibc

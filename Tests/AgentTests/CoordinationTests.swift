@@ -1,8 +1,8 @@
 import AgentProtocol
-import Coordination
 import EventLoop
 import Foundation
 import Glibc
+import ReleaseRecords
 import TestSupport
 import Testing
 

@@ -1,7 +1,7 @@
 import AgentProtocol
-import Coordination
 import EventLoop
 import Foundation
+import ReleaseRecords
 import TestSupport
 
 /// A database of its own on a real server, and agents of nodes that use it.

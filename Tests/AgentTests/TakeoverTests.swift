@@ -1,9 +1,9 @@
 import AgentProtocol
-import Coordination
 import EventLoop
 import Foundation
 import Glibc
 import PostgreSQLDriver
+import ReleaseRecords
 import TestSupport
 import Testing
 

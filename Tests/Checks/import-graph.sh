@@ -28,7 +28,7 @@ Journal
 Settings
 PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver
 Forward
-AgentProtocol
+AgentProtocol ReleaseRecords
 EventLoop
 CLinux CYAML CPostgreSQL CSQLite
 '

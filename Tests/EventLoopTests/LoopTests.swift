@@ -35,7 +35,8 @@ struct LoopTests {
     #expect(log.entries == ["past"])
   }
 
-  @Test func `what has happened is told before a timer that is due at the same time begins something`() throws {
+  @Test func `what has happened is told before a timer that is due at the same time begins something`() throws
+  {
     let loop = try EventLoop()
     let log = Log()
     let pipe = Pipe()

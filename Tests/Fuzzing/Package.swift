@@ -13,9 +13,11 @@ let package = Package(
     .executableTarget(
       name: "SettingsFuzzer", dependencies: [.product(name: "Settings", package: "supervisor")]),
     .executableTarget(
-      name: "HTTPFuzzer", dependencies: [.product(name: "Control", package: "supervisor")]),
+      name: "HTTPFuzzer", dependencies: ["FuzzInput", .product(name: "Control", package: "supervisor")]),
     .executableTarget(
-      name: "FramesFuzzer", dependencies: [.product(name: "AgentProtocol", package: "supervisor")]),
-    .executableTarget(name: "RedisFuzzer"),
+      name: "FramesFuzzer",
+      dependencies: ["FuzzInput", .product(name: "AgentProtocol", package: "supervisor")]),
+    .executableTarget(name: "RedisFuzzer", dependencies: ["FuzzInput"]),
+    .target(name: "FuzzInput"),
   ]
 )

@@ -1,8 +1,8 @@
 import Checks
-import Coordination
 import EventLoop
 import Phases
 import Processes
+import ReleaseRecords
 import Testing
 
 @testable import Lifecycle

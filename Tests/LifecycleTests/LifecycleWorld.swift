@@ -1,9 +1,9 @@
 import Checks
 import Control
-import Coordination
 import EventLoop
 import Phases
 import Processes
+import ReleaseRecords
 import Synchronization
 
 @testable import Lifecycle

@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 
 @testable import Phases
 

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 import TestSupport
 import Testing
 

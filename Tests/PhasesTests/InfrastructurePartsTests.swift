@@ -1,4 +1,5 @@
 import Coordination
+import ReleaseRecords
 import Testing
 
 @testable import Phases

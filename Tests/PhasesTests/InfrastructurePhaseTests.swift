@@ -1,5 +1,6 @@
 import Coordination
 import EventLoop
+import ReleaseRecords
 import Testing
 
 @testable import Phases

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 import Synchronization
 
 @testable import Phases

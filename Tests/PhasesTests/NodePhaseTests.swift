@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 import Testing
 
 @testable import Phases

@@ -1,4 +1,3 @@
-import Coordination
 import EventLoop
 import TestSupport
 import Testing

@@ -1,4 +1,5 @@
 import EventLoop
+import ReleaseRecords
 import TestSupport
 import Testing
 
@@ -28,7 +29,7 @@ extension Rig {
   }
 
   @discardableResult
-  func write(_ release: StoredRelease, _ tables: ReleaseTables, _ connection: PostgreSQLConnection) throws
+  func write(_ release: ReleaseRecord, _ tables: ReleaseTables, _ connection: PostgreSQLConnection) throws
     -> UInt64
   {
     try answer { tables.write(release, on: connection, $0) }.get()
@@ -37,32 +38,32 @@ extension Rig {
 
 @Suite("PostgreSQL: the record in the tables")
 struct TablesTests {
-  private func release(_ owner: String = "node-1:7", attempt: Int = 1) -> StoredRelease {
-    var release = StoredRelease()
-    release.claim = StoredRelease.Claim(
-      owner: owner, attempt: attempt,
+  private func release(_ owner: String = "node-1:7", attempt: Int = 1) -> ReleaseRecord {
+    var release = ReleaseRecord(runID: "r1")
+    release.claim = ReleaseRecord.Claim(
+      owner: owner, attempt: attempt, startedAt: 0, heartbeat: 0,
       running: [
-        StoredRelease.Running(
+        ReleaseRecord.Running(
           step: "mi,gr\"ate", startedAt: 1_700_000_000_123_456_000, deadline: 1_800_000_000_000_000_000),
-        StoredRelease.Running(step: "NULL", startedAt: 1),
+        ReleaseRecord.Running(step: "NULL", startedAt: 1),
       ])
     release.entries = [
-      StoredRelease.Entry(
+      ReleaseRecord.Entry(
         step: "b\\{}'", hash: "h1", doneAt: 1_700_000_000_654_321_000,
         outputs: [.init(key: "B", value: "ü\n\"x\\\","), .init(key: "A", value: "")]),
-      StoredRelease.Entry(step: "a", hash: "h2", doneAt: 1_700_000_001_000_000_000),
+      ReleaseRecord.Entry(step: "a", hash: "h2", doneAt: 1_700_000_001_000_000_000),
     ]
     release.parts = [
       .init(step: "c", hash: "h3", name: "shop.apps.Shop"), .init(step: "c", hash: "h3", name: "{\"}"),
       .init(step: "a", hash: "h2", name: "x"),
     ]
-    release.failure = StoredRelease.Failure(count: 2, attempt: 1, step: "a", reason: "it's 1\n2")
+    release.failure = ReleaseRecord.Failure(count: 2, attempt: 1, step: "a", reason: "it's 1\n2", failedAt: 0)
     release.declaredBy = "me"
     return release
   }
 
   /// The server's times in place of what is expected.
-  private func expected(_ release: StoredRelease, as found: StoredRelease) -> StoredRelease {
+  private func expected(_ release: ReleaseRecord, as found: ReleaseRecord) -> ReleaseRecord {
     var expected = release
     expected.claim?.startedAt = found.claim?.startedAt ?? 0
     expected.claim?.heartbeat = found.claim?.heartbeat ?? 0
@@ -103,8 +104,8 @@ struct TablesTests {
     // What is not in the record any more is gone; another run ID's stays.
     let other = try rig.tables("r2")
     try rig.write(written, other, connection)
-    var less = StoredRelease()
-    less.claim = StoredRelease.Claim(owner: "node-1:7", attempt: 1)
+    var less = ReleaseRecord(runID: "r1")
+    less.claim = ReleaseRecord.Claim(owner: "node-1:7", attempt: 1, startedAt: 0, heartbeat: 0)
     less.entries = [written.entries[1]]
     less.completedAt = 1_700_000_002_000_000_000
     try rig.write(less, tables, connection)
@@ -295,16 +296,6 @@ struct TablesTests {
   @Test("what is no array of one dimension is refused", arguments: ["", "{", "a", "{{a}}", "{\"a}", "{a\\"])
   func noArrays(text: String) {
     #expect(ArrayText.decode(text) == nil)
-  }
-
-  @Test("the server's clock is told from ours by what was last heard of it")
-  func clock() {
-    var clock = ServerClock()
-    #expect(clock.time(local: 5) == 5)
-    clock.learn(server: 1_700_000_000_000_000_000, local: 1_600_000_000_000_000_000)
-    #expect(clock.time(local: 1_600_000_000_000_000_007) == 1_700_000_000_000_000_007)
-    clock.learn(server: 10, local: 30)
-    #expect(clock.time(local: 31) == 11 && clock.time(local: 3) == 0)
   }
 
   @Test("names that PostgreSQL would cut are refused")

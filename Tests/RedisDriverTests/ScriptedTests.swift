@@ -95,7 +95,7 @@ struct ScriptedTests {
     let silent = try ScriptedServer([.hold])
     defer { silent.close() }
     let url = [
-      "redis://127.0.0.1:\(try RedisServer.freePort())", "redis://no-such-name.invalid", silent.url,
+      "redis://127.0.0.1:\(try freePort())", "redis://no-such-name.invalid", silent.url,
     ][kind]
     let began = MonotonicInstant.now
     let failure = try Rig(url).readFailure(.milliseconds(600))

@@ -251,7 +251,7 @@ struct TroubleTests {
   private func secured(_ certificate: String, _ more: [String] = ["--tls-auth-clients", "no"]) throws -> (
     RedisServer, UInt16
   ) {
-    let port = try RedisServer.freePort()
+    let port = try freePort()
     let server = try RedisServer(
       [
         "--tls-port", "\(port)", "--tls-cert-file", "FOLDER/\(certificate).crt", "--tls-key-file",

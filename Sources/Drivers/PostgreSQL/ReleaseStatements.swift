@@ -1,3 +1,5 @@
+import ReleaseRecords
+
 /// Reading and writing one run ID's record: a statement each, so that it is one transaction through any pooler, and in
 /// the durable way although the role may have synchronous_commit off.
 struct ReleaseStatements: Sendable {
@@ -32,12 +34,12 @@ struct ReleaseStatements: Sendable {
   }
 
   /// What the rows say; nil when they say nothing that this program could have written.
-  static func snapshot(_ rows: [[String?]]) -> ReleaseSnapshot? {
+  func snapshot(_ rows: [[String?]]) -> ReleaseSnapshot? {
     guard let first = rows.first, first.count == 22, let now = first[0].flatMap({ UInt64($0) }) else {
       return nil
     }
     guard first[1] == "t" else { return ReleaseSnapshot(release: nil, now: now) }
-    var release = StoredRelease()
+    var release = ReleaseRecord(runID: runID)
     if let owner = first[2] {
       guard let attempt = first[3].flatMap({ Int($0) }), let started = first[4].flatMap({ UInt64($0) }),
         let heartbeat = first[5].flatMap({ UInt64($0) }), let steps = first[6].flatMap(ArrayText.decode),
@@ -45,17 +47,17 @@ struct ReleaseStatements: Sendable {
         let deadlines = first[8].flatMap(ArrayText.decode)?.map({ UInt64($0) }),
         deadlines.count == steps.count
       else { return nil }
-      release.claim = StoredRelease.Claim(
+      release.claim = ReleaseRecord.Claim(
         owner: owner, attempt: attempt, startedAt: started, heartbeat: heartbeat,
         running: steps.indices.map {
-          StoredRelease.Running(
+          ReleaseRecord.Running(
             step: steps[$0], startedAt: since[$0] ?? 0, deadline: deadlines[$0].flatMap { $0 == 0 ? nil : $0 }
           )
         })
     }
     if let count = first[9].flatMap({ Int($0) }) {
       guard let failedAt = first[13].flatMap({ UInt64($0) }) else { return nil }
-      release.failure = StoredRelease.Failure(
+      release.failure = ReleaseRecord.Failure(
         count: count, attempt: first[10].flatMap { Int($0) } ?? 0, step: first[11] ?? "",
         reason: first[12] ?? "",
         failedAt: failedAt)
@@ -70,11 +72,11 @@ struct ReleaseStatements: Sendable {
       else { return nil }
       if let doneAt = row[18].flatMap({ UInt64($0) }) {
         release.entries.append(
-          StoredRelease.Entry(
+          ReleaseRecord.Entry(
             step: step, hash: hash, doneAt: doneAt,
-            outputs: zip(names, values).map { StoredRelease.Output(key: $0, value: $1) }))
+            outputs: zip(names, values).map { StepOutput(key: $0, value: $1) }))
       }
-      release.parts += parts.map { StoredRelease.Part(step: step, hash: hash, name: $0) }
+      release.parts += parts.map { ReleaseRecord.Part(step: step, hash: hash, name: $0) }
     }
     return ReleaseSnapshot(release: release, now: now)
   }
@@ -84,7 +86,7 @@ struct ReleaseStatements: Sendable {
   /// Puts the record in the place of what is there, unless another one has claimed the release since: an attempt's number
   /// fences off those before it. One row: the time, whether it was written, and whose claim was found before.
   /// - Parameter unmarking: whose mark on the infrastructure lock goes with it, if it was written.
-  func writing(_ release: StoredRelease, unmarking owner: String? = nil) -> Statement {
+  func writing(_ release: ReleaseRecord, unmarking owner: String? = nil) -> Statement {
     let (claim, failure) = (release.claim, release.failure)
     var parameters: [String?] = [project, runID, claim?.owner, claim.map { "\($0.attempt)" }]
     let running = claim?.running ?? []
@@ -153,13 +155,13 @@ struct ReleaseStatements: Sendable {
   }
 
   /// Names, hashes, times in microseconds (0: not done), and for each step an array of its own within the array.
-  private func stepParameters(_ release: StoredRelease) -> [String?] {
+  private func stepParameters(_ release: ReleaseRecord) -> [String?] {
     struct Name: Hashable {
       var step: String
       var hash: String
     }
     var order: [Name] = []
-    var entries: [Name: StoredRelease.Entry] = [:]
+    var entries: [Name: ReleaseRecord.Entry] = [:]
     var parts: [Name: [String]] = [:]
     for entry in release.entries {
       let name = Name(step: entry.step, hash: entry.hash)

@@ -1,3 +1,5 @@
+import ReleaseRecords
+
 /// The record of one run ID in the tables: the record's part of the `postgres` backend.
 ///
 /// Any connection will do, direct or pooled. `prepare` comes first, once in the life of a process.
@@ -68,7 +70,7 @@ public struct ReleaseTables: Sendable {
     connection.send(statements.reading, timeout: Self.patience) { result in
       completion(
         result.flatMap { answer in
-          guard let snapshot = ReleaseStatements.snapshot(answer.rows) else {
+          guard let snapshot = statements.snapshot(answer.rows) else {
             return .failure(
               PostgreSQLFailure(
                 .tables,
@@ -82,9 +84,11 @@ public struct ReleaseTables: Sendable {
 
   /// Puts the record in the place of what is there, durably, and answers with the server's time. The times of claim,
   /// heartbeat and failure are set by the server. Fails as `superseded` when another one has claimed the release since.
-  /// - Parameter unmarking: whose mark on the infrastructure lock (`LockRows`) goes in the same transaction.
+  /// - Parameters:
+  ///   - release: this run ID's.
+  ///   - unmarking: whose mark on the infrastructure lock (`LockRows`) goes in the same transaction.
   public func write(
-    _ release: StoredRelease, unmarking owner: String? = nil, on connection: PostgreSQLConnection,
+    _ release: ReleaseRecord, unmarking owner: String? = nil, on connection: PostgreSQLConnection,
     _ completion: @escaping (Result<UInt64, PostgreSQLFailure>) -> Void
   ) {
     connection.send(statements.writing(release, unmarking: owner), timeout: Self.patience) { result in

@@ -1,8 +1,8 @@
 import AgentProtocol
 import AgentSupervision
-import Coordination
 import EventLoop
 import Phases
+import ReleaseRecords
 
 /// A backend that the agent talks to: lock and record in PostgreSQL.
 final class AgentRelease: ReleaseBackend {

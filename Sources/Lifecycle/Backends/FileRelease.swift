@@ -2,6 +2,7 @@ import Coordination
 import EventLoop
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The `file` backend: the record is a file, the lock another, and file helpers do whatever may block.
 final class FileRelease: ReleaseBackend {

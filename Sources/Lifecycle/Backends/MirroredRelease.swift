@@ -1,8 +1,8 @@
 import AgentProtocol
 import AgentSupervision
-import Coordination
 import EventLoop
 import Phases
+import ReleaseRecords
 
 /// A backend whose readiness is in Redis as well, where nodes with django-autoinit set it and look for it.
 ///

@@ -1,6 +1,7 @@
 import Coordination
 import EventLoop
 import Phases
+import ReleaseRecords
 
 /// Lock and record of the infrastructure phase, as its effects want them. What comes of them is told by `onEvent`, in
 /// the words of the phase, each in a turn of its own or at once.

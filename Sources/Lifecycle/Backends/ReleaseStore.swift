@@ -4,6 +4,7 @@ import Coordination
 import EventLoop
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The release record for commands that look at it, or change it, and end: they may wait for the
 /// answer. Changes are made under the infrastructure lock.

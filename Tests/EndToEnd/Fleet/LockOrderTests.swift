@@ -65,7 +65,8 @@ struct LockOrderTests {
     try handOver(.networkCut)
   }
 
-  @Test("a step that is tried again finds nothing of its last try in the server", arguments: ["timeout", "crash"])
+  @Test(
+    "a step that is tried again finds nothing of its last try in the server", arguments: ["timeout", "crash"])
   func triedAgain(why: String) throws {
     try withServerSite { site in
       let phases = site.phases
@@ -87,7 +88,8 @@ struct LockOrderTests {
       let outcome = try Stage.result(launch)
       #expect(outcome.ending == .exited(0), "\(outcome.errors)")
       #expect(readText(phases.path("answer")) == "t\n", "\(outcome.errors)")
-      #expect(outcome.errors.contains("what a step ran in PostgreSQL goes on after the step's end: terminating"))
+      #expect(
+        outcome.errors.contains("what a step ran in PostgreSQL goes on after the step's end: terminating"))
     }
   }
 

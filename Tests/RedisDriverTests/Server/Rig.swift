@@ -7,15 +7,6 @@ import TestSupport
 
 @testable import RedisDriver
 
-/// What went wrong with the test's own machinery.
-struct HarnessError: Error, CustomStringConvertible {
-  var description: String
-
-  init(_ description: String) {
-    self.description = description
-  }
-}
-
 struct UncheckedBox<Value>: @unchecked Sendable {
   let value: Value
 

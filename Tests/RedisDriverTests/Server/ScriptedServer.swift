@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import Synchronization
+import TestSupport
 
 /// A server that answers as it is told: to what Redis would not say when it is asked to.
 final class ScriptedServer: Sendable {

@@ -3,19 +3,8 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// What went wrong with the test's own machinery.
-public struct HarnessError: Error, CustomStringConvertible {
-  /// What happened.
-  public var description: String
-
-  /// An error that says this.
-  public init(_ description: String) {
-    self.description = description
-  }
-}
-
 /// A real PostgreSQL server on a free port, which ends with this process at the latest.
-public final class PostgreSQLServer: @unchecked Sendable {
+public final class PostgreSQLServer: Sendable {
   /// The one that all tests share, each with a database of its own: locks are per database.
   public static let shared: Result<PostgreSQLServer, HarnessError> = {
     do {
@@ -27,67 +16,22 @@ public final class PostgreSQLServer: @unchecked Sendable {
     }
   }()
 
-  /// Where it listens, on 127.0.0.1.
-  public let port: UInt16
-  /// Where its files are.
-  public let folder: String
-  private let process = Process()
-  private let input = Pipe()
-  private let output = Pipe()
-  private let lock = NSLock()
-  private var isEnded = false
+  private let script: ServerScript
   private static let lastDatabase = Atomic(0)
 
   /// Starts one, and returns when it takes connections.
-  public init() throws {
-    var template = Array("/tmp/supervisor-postgresql-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw HarnessError("mkdtemp: \(errno)") }
-    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    chmod(folder, 0o755)
-    port = try freePort()
-    let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent().appendingPathComponent(
-      "server.sh")
-    process.executableURL = URL(fileURLWithPath: "/bin/bash")
-    process.arguments = [script.path, folder, "\(port)"]
-    process.standardInput = input
-    process.standardOutput = output
-    try process.run()
-    try readAnswer()
-  }
+  public init() throws { script = try ServerScript("server.sh") }
 
-  deinit { end() }
+  /// Where it listens, on 127.0.0.1.
+  public var port: UInt16 { script.port }
+  /// Where its files are.
+  public var folder: String { script.folder }
 
   /// Stops it at once, and removes its files.
-  public func end() {
-    lock.lock()
-    defer { lock.unlock() }
-    guard !isEnded else { return }
-    isEnded = true
-    try? input.fileHandleForWriting.close()
-    process.waitUntilExit()
-  }
+  public func end() { script.end() }
 
   /// See server.sh.
-  public func order(_ command: String) throws {
-    lock.lock()
-    defer { lock.unlock() }
-    try input.fileHandleForWriting.write(contentsOf: Data((command + "\n").utf8))
-    try readAnswer()
-  }
-
-  private func readAnswer() throws {
-    var line: [UInt8] = []
-    while true {
-      let byte = output.fileHandleForReading.readData(ofLength: 1)
-      guard let first = byte.first else {
-        throw HarnessError("server.sh ended: \(String(decoding: line, as: UTF8.self))")
-      }
-      if first == UInt8(ascii: "\n") { break }
-      line.append(first)
-    }
-    let text = String(decoding: line, as: UTF8.self)
-    guard text == "ok" else { throw HarnessError("server.sh: \(text)") }
-  }
+  public func order(_ command: String) throws { try script.order(command) }
 
   /// A new, empty database.
   public func makeDatabase() throws -> String {
@@ -150,41 +94,4 @@ public final class Admin {
       usleep(2000)
     }
   }
-}
-
-/// A TCP port that is free now.
-public func freePort() throws -> UInt16 {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
-  return try bindToFreePort(descriptor)
-}
-
-private func bindToFreePort(_ descriptor: Int32) throws -> UInt16 {
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = in_addr_t(0x7F00_0001).bigEndian
-  var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-  let code = withUnsafeMutablePointer(to: &address) {
-    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      bind(descriptor, $0, size) == 0 ? getsockname(descriptor, $0, &size) : -1
-    }
-  }
-  guard code == 0 else { throw HarnessError("no free port: \(errno)") }
-  return UInt16(bigEndian: address.sin_port)
-}
-
-/// Takes connections into its queue, and never says anything.
-public final class SilentListener {
-  private let descriptor: Int32
-  /// Where, on 127.0.0.1.
-  public let port: UInt16
-
-  /// Begins to listen.
-  public init() throws {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    port = try bindToFreePort(descriptor)
-    guard listen(descriptor, 16) == 0 else { throw HarnessError("listen: \(errno)") }
-  }
-
-  deinit { close(descriptor) }
 }

@@ -1,18 +1,15 @@
 import AgentProtocol
+import FuzzInput
 
 /// Gives arbitrary bytes to both ends of the agent's socket. Whatever they are: no trap, the outcome does not depend on
 /// how the bytes were cut, and what could be read says the same once it has been written again.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: start, count: count)
-  // The first byte says how the rest is cut.
-  guard let first = input.first else { return 0 }
-  let bytes = Array(input.dropFirst())
-  let whole = decode(bytes, portion: max(bytes.count, 1))
-  precondition(whole == decode(bytes, portion: Int(first) % 17 + 1))
+  guard let input = CutInput(start, count) else { return 0 }
+  let whole = input.outcome(cutBy: input.first, decode)
 
   for frame in whole.frames {
-    let again = decode(frame.bytes, portion: 1024)
+    let again = decode([frame.bytes[...]])
     precondition(again.frames == [frame] && again.failure == nil)
     checkRequest(frame)
     checkReport(frame)
@@ -26,14 +23,12 @@ private struct Outcome: Equatable {
   var failure: FrameError?
 }
 
-private func decode(_ bytes: [UInt8], portion: Int) -> Outcome {
+private func decode(_ pieces: [ArraySlice<UInt8>]) -> Outcome {
   var decoder = FrameDecoder()
   var outcome = Outcome()
-  var index = 0
   do throws(FrameError) {
-    while index < bytes.count {
-      decoder.append(bytes[index..<min(index + portion, bytes.count)])
-      index += portion
+    for piece in pieces {
+      decoder.append(piece)
       while let frame = try decoder.next() { outcome.frames.append(frame) }
     }
     try decoder.finish()
@@ -71,8 +66,4 @@ private func checkReport(_ frame: Frame) {
   } catch {
     precondition(isPrintable("\(error)"))
   }
-}
-
-private func isPrintable(_ text: String) -> Bool {
-  text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value < 0x7f }
 }

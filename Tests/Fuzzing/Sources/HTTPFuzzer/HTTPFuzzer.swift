@@ -1,22 +1,20 @@
 import Control
 import EventLoop
+import FuzzInput
 import Journal
 
 /// Gives arbitrary bytes to the parser of the health page and of the control socket, and what comes out of it to
 /// the pages. Whatever they are: no trap, and the outcome does not depend on how the bytes were cut.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: start, count: count)
-  // The first byte says how the rest is cut, and on which of the two listeners it arrives.
-  guard let first = input.first else { return 0 }
-  let bytes = Array(input.dropFirst())
-  let allowsPost = first & 1 == 1
-  let whole = parse(bytes, portion: max(bytes.count, 1), allowsPost: allowsPost)
-  precondition(whole == parse(bytes, portion: Int(first >> 1) % 17 + 1, allowsPost: allowsPost))
+  guard let input = CutInput(start, count) else { return 0 }
+  // On which of the two listeners it arrives.
+  let allowsPost = input.first & 1 == 1
+  let whole = input.outcome(cutBy: input.first >> 1) { parse($0, allowsPost: allowsPost) }
 
   switch whole {
   case .incomplete:
-    precondition(bytes.count <= HTTPRequestParser.maximumBytes)
+    precondition(input.bytes.count <= HTTPRequestParser.maximumBytes)
   case .rejected(let rejection):
     precondition([400, 405, 413, 414, 431, 501, 505].contains(rejection.status))
     precondition(isPrintable(rejection.reason))
@@ -28,13 +26,9 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   return 0
 }
 
-private func parse(_ bytes: [UInt8], portion: Int, allowsPost: Bool) -> HTTPRequestParser.Progress {
+private func parse(_ pieces: [ArraySlice<UInt8>], allowsPost: Bool) -> HTTPRequestParser.Progress {
   var parser = HTTPRequestParser(allowsPost: allowsPost)
-  var index = 0
-  while index < bytes.count {
-    parser.feed(bytes[index..<min(index + portion, bytes.count)])
-    index += portion
-  }
+  for piece in pieces { parser.feed(piece) }
   return parser.progress
 }
 
@@ -46,10 +40,6 @@ private func checkWire(_ response: HTTPResponse) {
     text.hasPrefix("HTTP/1.1 \(response.status) ") && text.hasSuffix("\r\nConnection: close\r\n\r\n"))
   let lines = text.split(separator: "\r\n")
   precondition(lines.count == (response.allow == nil ? 8 : 9))
-}
-
-private func isPrintable(_ text: String) -> Bool {
-  text.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value < 0x7f }
 }
 
 private var pages: Pages {

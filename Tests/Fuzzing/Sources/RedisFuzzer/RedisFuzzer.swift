@@ -1,3 +1,5 @@
+import FuzzInput
+
 // The decoder's own files are linked into this folder: its module needs SwiftNIO, which would have to be built with the
 // sanitizers as well.
 
@@ -5,12 +7,8 @@
 /// the bytes were cut, nothing is larger than it may be, and after an error nothing more comes.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: start, count: count)
-  // The first byte says how the rest is cut.
-  guard let first = input.first else { return 0 }
-  let bytes = Array(input.dropFirst())
-  let whole = decode(bytes, portion: max(bytes.count, 1))
-  precondition(whole == decode(bytes, portion: Int(first) % 17 + 1))
+  guard let input = CutInput(start, count) else { return 0 }
+  let whole = input.outcome(cutBy: input.first, decode)
   for reply in whole.replies { check(reply, depth: 0) }
   return 0
 }
@@ -21,18 +19,16 @@ private struct Outcome: Equatable {
   var failure: RedisProtocolError?
 }
 
-private func decode(_ bytes: [UInt8], portion: Int) -> Outcome {
+private func decode(_ pieces: [ArraySlice<UInt8>]) -> Outcome {
   var decoder = RedisDecoder()
   var outcome = Outcome()
-  var index = 0
   do throws(RedisProtocolError) {
-    while index < bytes.count {
-      decoder.append(bytes[index..<min(index + portion, bytes.count)])
-      index += portion
+    for piece in pieces {
+      decoder.append(piece)
       while let reply = try decoder.next() { outcome.replies.append(reply) }
     }
   } catch {
-    precondition("\(error)".unicodeScalars.allSatisfy { $0 == "…" || ($0.value >= 0x20 && $0.value < 0x7f) })
+    precondition(isPrintable("\(error)".filter { $0 != "…" }))
     outcome.failure = error
     // How much of it is quoted depends on how much had come.
     if case .malformed = error { outcome.failure = .malformed(start: "") }

@@ -1,9 +1,9 @@
 import AgentProtocol
-import Coordination
 import EventLoop
 import Lifecycle
 import Phases
 import Processes
+import ReleaseRecords
 
 /// A step's command while it runs.
 final class Command: SimulatedProcess {

@@ -1,5 +1,5 @@
-import Coordination
 import EventLoop
+import ReleaseRecords
 
 /// Somebody who types `supervisor ready set` or `ready clear` on a node.
 final class Hand: HelperOwner {

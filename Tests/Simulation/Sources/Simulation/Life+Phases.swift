@@ -2,6 +2,7 @@ import Coordination
 import EventLoop
 import Lifecycle
 import Phases
+import ReleaseRecords
 
 // The effects of both phases, as a supervisor carries them out.
 extension Life {

@@ -1,10 +1,10 @@
 import Control
-import Coordination
 import EventLoop
 import Journal
 import Lifecycle
 import Phases
 import Processes
+import ReleaseRecords
 
 /// A node's calendar clock, as the value types read it.
 final class NodeClock: @unchecked Sendable {

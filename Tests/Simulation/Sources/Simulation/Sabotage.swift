@@ -1,5 +1,5 @@
-import Coordination
 import Phases
+import ReleaseRecords
 
 /// A mistake that is built in on purpose, to see that the invariants find it.
 enum PlantedBug: String, CaseIterable, Sendable {

@@ -1,6 +1,6 @@
-import Coordination
 import EventLoop
 import Phases
+import ReleaseRecords
 
 /// A file that is replaced as a whole or not at all, as its bytes; the value types' own coders make and read them.
 final class StoredFile {

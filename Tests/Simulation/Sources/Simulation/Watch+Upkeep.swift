@@ -2,6 +2,7 @@ import Coordination
 import EventLoop
 import Lifecycle
 import Phases
+import ReleaseRecords
 
 // What must hold of what is done about single steps while the app runs, and of the parts of steps.
 extension Watch {

@@ -3,6 +3,7 @@ import EventLoop
 import Lifecycle
 import Phases
 import Processes
+import ReleaseRecords
 
 /// The invariants. It sees what really happens, not what the values believe.
 final class Watch {

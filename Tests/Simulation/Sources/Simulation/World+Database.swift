@@ -1,26 +1,22 @@
-import Coordination
 import Lifecycle
 import Phases
+import ReleaseRecords
 
 // What is in servers, as the rest of the simulation sees it.
 extension World {
   /// What is durable of this release.
   func record(of release: Scenario.Release) -> (ReleaseRecord?, ReleaseRecord.Damage?) {
     guard let database else { return decode(recordFile(release), release) }
-    let runID = release.runID.value
-    return (database.releases[runID].map { ReleaseRecord($0, runID: runID) }, nil)
+    return (database.releases[release.runID.value], nil)
   }
 
   /// A record was replaced in the server.
-  func recorded(_ stored: StoredRelease, before: StoredRelease?, by life: Life) {
-    let runID = life.release.runID.value
-    let record = ReleaseRecord(stored, runID: runID)
+  func recorded(_ record: ReleaseRecord, before: ReleaseRecord?, by life: Life) {
     // What was on its way when the lock was lost may still arrive; the fence keeps it out as soon as another has claimed
     // the release, and what the record says meanwhile is true.
     watch.isLate = holder(of: .infrastructure) !== life
     if watch.isLate { watch.saw(.lateWrite) }
-    watch.recorded(
-      record, before: before.map { ReleaseRecord($0, runID: runID) }, by: life, isHolder: true)
+    watch.recorded(record, before: before, by: life, isHolder: true)
   }
 
   /// Somebody has put an empty database in the place of the one in which the steps did their work.

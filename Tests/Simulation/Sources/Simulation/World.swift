@@ -1,7 +1,7 @@
-import Coordination
 import EventLoop
 import Lifecycle
 import Phases
+import ReleaseRecords
 
 /// One simulation: clock, store, nodes, and what becomes of them.
 final class World {

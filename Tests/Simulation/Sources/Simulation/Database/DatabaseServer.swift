@@ -1,6 +1,6 @@
-import Coordination
 import EventLoop
 import Phases
+import ReleaseRecords
 
 /// A PostgreSQL server: sessions, advisory locks, and the tables of `supervisor`.
 final class DatabaseServer {
@@ -37,7 +37,7 @@ final class DatabaseServer {
 
   // What is durable.
   var hasTables = false
-  var releases: [String: StoredRelease] = [:]
+  var releases: [String: ReleaseRecord] = [:]
   var rows: [Row] = []
   /// When somebody put an empty database in its place.
   private(set) var droppedAt: MonotonicInstant?

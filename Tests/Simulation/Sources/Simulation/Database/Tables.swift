@@ -1,5 +1,6 @@
 import AgentProtocol
 import EventLoop
+import ReleaseRecords
 
 // What the driver's statements do, as decisions of the simulated server.
 
@@ -218,7 +219,7 @@ struct ReleaseTables {
   }
 
   func write(
-    _ release: StoredRelease, unmarking owner: String? = nil, on connection: PostgreSQLConnection,
+    _ release: ReleaseRecord, unmarking owner: String? = nil, on connection: PostgreSQLConnection,
     _ completion: @escaping (Result<UInt64, PostgreSQLFailure>) -> Void
   ) {
     let runID = runID
@@ -273,7 +274,7 @@ struct ReleaseTables {
 
 extension DatabaseServer {
   /// Which times are the server's own, and that it keeps microseconds.
-  func setTimes(_ release: inout StoredRelease, _ before: StoredRelease?) {
+  func setTimes(_ release: inout ReleaseRecord, _ before: ReleaseRecord?) {
     if var claim = release.claim {
       let isSame = before?.claim?.owner == claim.owner && before?.claim?.attempt == claim.attempt
       claim.startedAt = isSame ? before?.claim?.startedAt ?? now : now

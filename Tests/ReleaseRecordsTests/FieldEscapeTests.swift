@@ -1,4 +1,4 @@
-import Coordination
+import ReleaseRecords
 import Testing
 
 struct FieldEscapeTests {

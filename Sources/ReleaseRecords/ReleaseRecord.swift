@@ -1,10 +1,13 @@
-/// The durable record of one run ID's infrastructure phase in the `file` backend: claim, ledger, failure, readiness.
+/// The durable record of one run ID's infrastructure phase, wherever it is kept: claim, ledger, failure, readiness.
+///
+/// All times are Unix nanoseconds, on the clock of whatever keeps the record: this machine's, or the server's, which keeps
+/// microseconds.
 public struct ReleaseRecord: Equatable, Sendable {
   /// Who has begun the phase.
   public struct Claim: Equatable, Sendable {
     /// Node and process.
     public var owner: String
-    /// Counts the tries of this run ID.
+    /// Counts the tries of this run ID: a later one is always greater, and supersedes the earlier ones.
     public var attempt: Int
     /// When it began.
     public var startedAt: UInt64
@@ -50,7 +53,7 @@ public struct ReleaseRecord: Equatable, Sendable {
     public var hash: String
     /// When it was done.
     public var doneAt: UInt64
-    /// What it gave to later steps.
+    /// What it gave to later steps, in its order.
     public var outputs: [StepOutput]
 
     /// An entry.
@@ -106,7 +109,7 @@ public struct ReleaseRecord: Equatable, Sendable {
   public var runID: String
   /// The last claim; nil before the first.
   public var claim: Claim?
-  /// The ledger.
+  /// The ledger, in the order in which the steps were done.
   public var entries: [Entry] = []
   /// What is done of steps that are not.
   public var parts: [Part] = []
@@ -123,19 +126,6 @@ public struct ReleaseRecord: Equatable, Sendable {
   public init(runID: String) {
     self.runID = runID
   }
-
-  /// Whether this step, with this definition, is recorded done.
-  public func isDone(_ step: String, hash: String) -> Bool {
-    entries.contains { $0.step == step && $0.hash == hash }
-  }
-
-  /// What is recorded done of this step, with this definition, while the step itself is not.
-  public func parts(of step: String, hash: String) -> [String] {
-    parts.filter { $0.step == step && $0.hash == hash }.map(\.name)
-  }
-
-  /// Everything that steps gave to later ones, in the order in which they were done.
-  public var outputs: [StepOutput] { entries.flatMap(\.outputs) }
 }
 
 /// A variable that a step gives to later ones by way of `$SUPERVISOR_OUTPUT`.

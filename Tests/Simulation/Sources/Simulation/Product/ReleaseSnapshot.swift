@@ -1,0 +1,1 @@
+../../../../../Sources/Drivers/PostgreSQL/ReleaseSnapshot.swift

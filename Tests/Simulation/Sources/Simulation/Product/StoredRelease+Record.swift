@@ -1,1 +1,0 @@
-../../../../../Sources/Agent/StoredRelease+Record.swift

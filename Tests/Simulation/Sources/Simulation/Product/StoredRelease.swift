@@ -1,1 +1,0 @@
-../../../../../Sources/Drivers/PostgreSQL/StoredRelease.swift
