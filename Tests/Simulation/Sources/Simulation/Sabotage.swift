@@ -47,8 +47,6 @@ enum PlantedBug: String, CaseIterable, Sendable {
   case untoldLoss = "untold-loss"
   /// What Redis says is believed without a look at the checks.
   case believedHearsay = "believed-hearsay"
-  /// Waiting for the lock in a transaction, through a pooler.
-  case pooledWaiter = "pooled-waiter"
   /// The shared form of the lock is not given back.
   case sharedKept = "shared-kept"
   /// A step that failed is tried again without a look at what goes on in the server.
@@ -58,7 +56,7 @@ enum PlantedBug: String, CaseIterable, Sendable {
   var needsDatabase: Bool {
     switch self {
     case .earlyAgentRelease, .hastyKill, .blindTakeover, .untoldLoss, .believedHearsay,
-      .pooledWaiter, .sharedKept, .forgottenRemains:
+      .sharedKept, .forgottenRemains:
       true
     default: false
     }

@@ -36,10 +36,8 @@ struct LockStatements {
       }
     case .endTransaction: return Statement(.ends) { _, done in done(Self.answer(.done)) }
     case .waitUntilFree:
-      if Present.current?.world.bug == .pooledWaiter { return Self.hangingWait(key) }
       return Statement { session, done in Self.wait(key, session, for: SessionLock.slice, done) }
     case .isFree:
-      if Present.current?.world.bug == .pooledWaiter { return Self.hangingWait(key) }
       return .immediate { Self.answer(.free($0.server.lock(key).tryShared())) }
     case .whoHolds:
       return .immediate { session in
@@ -81,11 +79,6 @@ struct LockStatements {
       lock.leave(session)
       done(answer(.free(false)))
     }
-  }
-
-  /// A planted mistake: waiting without end, in a transaction.
-  private static func hangingWait(_ key: LockKey) -> Statement {
-    Statement { session, done in wait(key, session, for: .seconds(3600), done) }
   }
 }
 
