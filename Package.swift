@@ -170,8 +170,9 @@ let package = Package(
     .testTarget(
       name: "LifecycleTests",
       dependencies: [
-        "Lifecycle", "Checks", "Control", "Processes", "Phases", "Settings", "ReleaseRecords", "EventLoop",
-        "CLinux", "TestSupport",
+        "Lifecycle", "Phases", "Coordination", "Control", "Checks", "AgentSupervision", "Processes",
+        "Settings",
+        "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux", "TestSupport",
       ]),
     .target(name: "CEndToEnd", path: "Tests/CEndToEnd"),
   ] + agentTargets,

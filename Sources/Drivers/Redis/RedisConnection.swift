@@ -47,12 +47,10 @@ public final class RedisConnection {
     let amount = TimeAmount.nanoseconds(max(timeout.wholeNanoseconds, 0))
     openingTimer = eventLoop.assumeIsolated().scheduleTask(in: amount) { [weak self] in
       guard let self else { return }
-      let time = timeout.readable
-      if channel == nil { return fail(RedisFailure(.unreachable, "\(target): no connection within \(time)")) }
-      // A Redis without TLS waits for the end of the first line, which TLS may never send.
-      let hint =
-        target.isSecure && !hasHeard ? "; it may not speak TLS, and the URL have to begin with redis://" : ""
-      fail(RedisFailure(.noAnswer, "\(target): no answer within \(time)\(hint)"))
+      if channel == nil {
+        return fail(RedisFailure(.unreachable, "\(target): no connection within \(timeout.readable)"))
+      }
+      fail(RedisFailure(silenceOf: target, within: timeout, hasHeard: hasHeard))
     }
   }
 

@@ -4,6 +4,15 @@ import NIOPosix
 import NIOSSL
 
 extension RedisFailure {
+  /// It did not answer in time.
+  /// - Parameter hasHeard: whether anything came from it before.
+  init(silenceOf target: RedisTarget, within time: Duration, hasHeard: Bool) {
+    // A Redis without TLS waits for the end of the first line, which TLS may never send.
+    let hint =
+      target.isSecure && !hasHeard ? "; it may not speak TLS, and the URL have to begin with redis://" : ""
+    self.init(.noAnswer, "\(target): no answer within \(time.readable)\(hint)")
+  }
+
   /// Why there is no connection.
   static func connecting(_ error: any Error, to target: RedisTarget) -> RedisFailure {
     if let error = error as? NIOConnectionError {

@@ -28,8 +28,7 @@ final class RetriedRequest {
     completion: @escaping (Result<Value, RedisFailure>) -> Void
   ) {
     timer = schedule(timeout) { [self] in
-      let failure =
-        lastFailure ?? RedisFailure(.noAnswer, "\(target): no answer within \(timeout.readable)")
+      let failure = lastFailure ?? RedisFailure(silenceOf: target, within: timeout, hasHeard: false)
       finish(.failure(failure), completion)
     }
     run(attempt, completion)

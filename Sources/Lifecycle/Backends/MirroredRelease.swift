@@ -199,6 +199,7 @@ final class MirroredRelease: ReleaseBackend {
     let timer = loop.schedule(after: patience) { [weak self] in
       guard !isOver else { return }
       isOver = true
+      self?.published = nil
       self?.agent.open()?.ask(.cancel(id: id))
       self?.onNote(
         .warning,

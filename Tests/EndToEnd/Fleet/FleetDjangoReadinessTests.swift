@@ -133,6 +133,44 @@ struct FleetDjangoReadinessTests {
   }
 
   @Test(
+    "AI-17: a KEY_FUNCTION of the project's makes the key, for each run ID anew; django-autoinit finds it there, and is found"
+  )
+  func keyFunction() throws {
+    try withFleetSite { site throws in
+      site.coordination = []
+      site.variables = ["FLEET_KEY_FUNCTION": "fleet.keys.digest", "FLEET_KEY_PREFIX": "p"]
+      let stem = site.runID
+      var keys: Set<String> = []
+      for release in ["a", "b"] {
+        site.runID = stem + release
+        let script =
+          "from django.core.cache import cache; print('key', cache.make_key('autoinit:ready:\(site.runID)'))"
+        let said = try site.manage("shell", "-c", script)
+        let line = said.output.split(separator: "\n").first { $0.hasPrefix("key ") }
+        let key = String(try #require(line, "\(said.errors)").dropFirst(4))
+        #expect(key.hasPrefix("p/1/") && keys.insert(key).inserted, "\(key)")
+        #expect(try site.readiness(key) == nil)
+        try site.start([ours]) { stages in
+          try site.wait(for: "the app", stages) { site.lines("apps").count == keys.count }
+          #expect(try site.readiness(key) == "1")
+          #expect((86300...86400).contains(try #require(Int(try site.ask("TTL", key) ?? ""))))
+          #expect(try site.readiness() == nil && site.readiness("autoinit:ready:\(site.runID)") == nil)
+          try site.stop(stages)
+        }
+        #expect(try site.manage("set_ready", "check").output.hasSuffix(": READY\n"))
+        let entered = site.entered("orders.infrastructure")
+        #expect(try site.manage("autoinit_infrastructure").ending == .exited(0))
+        #expect(site.entered("orders.infrastructure") == entered)
+      }
+      // The other way round.
+      site.runID = stem + "c"
+      #expect(try supervisor(site, "ready", "check").output == "NOT READY\n")
+      #expect(try site.manage("set_ready", "set").ending == .exited(0))
+      #expect(try supervisor(site, "ready", "check").output == "READY\n")
+    }
+  }
+
+  @Test(
     "AI-28, C1-9: Django's default cache, which no other node sees, is refused at once, with advice; readiness in PostgreSQL needs no cache"
   )
   func localCache() throws {

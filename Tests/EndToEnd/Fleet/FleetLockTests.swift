@@ -50,10 +50,11 @@ struct FleetLockTests {
       #expect(try site.locks(site.admin()) == ["ExclusiveLock t"])
       let node = FleetNode(name: "one", member: .supervisor)
       let began = monotonicNow()
-      let outcome = try Stage.result(site.initialize(node, ["--timeout", "2s"]))
+      // Long enough to look who has it a second time, which is no sign of life.
+      let outcome = try Stage.result(site.initialize(node, ["--timeout", "5s"]))
       let took = monotonicNow() - began
       #expect(outcome.ending == .exited(75))
-      #expect(took >= 2 && took < 4, "\(took)")
+      #expect(took >= 5 && took < 7, "\(took)")
       #expect(outcome.errors.contains("admin-by-hand") && outcome.errors.contains(pid), "\(outcome.errors)")
       #expect(outcome.errors.hasSuffix("exiting with code 75 (lock_timeout)\n"), "\(outcome.errors)")
       try stranger.run("SELECT pg_advisory_unlock(\(key))")
@@ -66,7 +67,8 @@ struct FleetLockTests {
   func maximumWait() throws {
     try withHolder(1) { site, stages in
       var hurried = FleetNode(name: "hurried", member: .supervisor)
-      hurried.settings = ["max_wait: 2s"]
+      // Several looks of the other, whose time would be over by then.
+      hurried.settings = ["max_wait: 4s"]
       let patient = FleetNode(name: "patient", member: .supervisor)
       try Stage.run(site.initialize(patient, ["--timeout", "1s"])) { waiter in
         let outcome = try Stage.result(site.initialize(hurried))

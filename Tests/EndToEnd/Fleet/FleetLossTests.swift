@@ -94,6 +94,44 @@ struct FleetLossTests {
   }
 
   @Test(
+    "C1-26: PID 1 alone is frozen, while its step runs and for long after: its agent keeps the lock, and it goes on where it was"
+  )
+  func frozenSupervisor() throws {
+    try withFleetSite { site in
+      // It ends while nobody can hear of it.
+      try site.becomePlain([.work("first", 4), .work("second")])
+      let nodes = FleetNode.several(3, .supervisor)
+      try Stage.run(site.initialize(nodes[0])) { holder in
+        try site.waitForEntering("first", [holder])
+        kill(holder.pid, SIGSTOP)
+        defer { kill(holder.pid, SIGCONT) }
+        try withStages(nodes.dropFirst().map { try site.initialize($0) }) { waiters in
+          for waiter in waiters { try waiter.errorLine(containing: "waiting for ") }
+          let admin = try site.admin()
+          let session =
+            "SELECT l.pid, clock_timestamp() - a.state_change < '2 s' FROM (SELECT pid \(FleetSite.infrastructureLock) "
+            + "AND granted AND mode = 'ExclusiveLock') l JOIN pg_stat_activity a USING (pid)"
+          let first = try admin.run(session)
+          // Beyond all times after which an agent, a connection or a heartbeat counts as lost.
+          let end = Deadline(in: 13)
+          while !end.hasPassed {
+            for waiter in waiters { try letPass(seconds: 0.1, waiter) }
+            #expect(try admin.run(session).map { $0[0] } == first.map { $0[0] }, "its session has the lock")
+          }
+          #expect(try admin.run(session).first?[1] == "t", "and is pinged")
+          #expect(site.events().map(\.what) == ["enter", "leave"], "nobody else is at it: \(site.events())")
+          for waiter in waiters { #expect(waiter.ending == nil, "\(waiter.errors.text)") }
+          kill(holder.pid, SIGCONT)
+          #expect(try site.waitForEnds([holder] + waiters) == Array(repeating: .exited(0), count: 3))
+        }
+      }
+      #expect(try site.findings([]) == [])
+      #expect(site.entered("first") == 1 && site.entered("second") == 1)
+      #expect(Set(site.events().map(\.who)).allSatisfy { $0.hasPrefix("supervisor-1 ") })
+    }
+  }
+
+  @Test(
     "C1-26: a holder that is frozen: another goes on, and what thaws writes nothing",
     arguments: ["agent", "both"])
   func frozenHolder(who: String) throws {

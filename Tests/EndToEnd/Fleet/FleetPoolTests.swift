@@ -8,10 +8,11 @@ struct FleetPoolTests {
   /// Its pool is another one in each test.
   private static let server = Result { try PostgreSQLServer() }
 
-  private func withPool(_ size: Int, _ body: (FleetSite) throws -> Void) throws {
+  private func withPool(_ size: Int, mode: String = "transaction", _ body: (FleetSite) throws -> Void) throws
+  {
     let server = try Self.server.get()
     try withFleetSite(server: server) { site in
-      site.databasePort = try server.startBouncer(size: size)
+      site.databasePort = try server.startBouncer(size: size, mode: mode)
       defer { try? server.order("unbouncer") }
       try body(site)
     }
@@ -69,6 +70,47 @@ struct FleetPoolTests {
       #expect(monotonicNow() - began < 3)
       #expect(site.entered("first") == 2)
     }
+  }
+
+  @Test(
+    "C1-4: a pooler is noticed without being named: the lock is a transaction's then, and a session's without one; nothing tells a pooler's session mode from the other",
+    arguments: ["transaction", "session", "none"])
+  func detected(mode: String) throws {
+    func check(_ site: FleetSite) throws {
+      try site.becomePlain([.noted("migrate", "until test -e \"$FLEET_WITNESS/gate\"; do sleep 0.02; done")])
+      let nodes = FleetNode.several(3, .supervisor)
+      let admin = try site.admin()
+      try Stage.run(site.initialize(nodes[0])) { holder in
+        try site.wait(for: "the step", [holder]) { site.lines("steps") == ["migrate"] }
+        try withStages(nodes.dropFirst().map { try site.initialize($0) }) { waiters in
+          for waiter in waiters { try waiter.errorLine(containing: "waiting for ") }
+          let state =
+            "SELECT state FROM pg_stat_activity WHERE pid IN (SELECT pid \(FleetSite.infrastructureLock) AND granted "
+            + "AND mode = 'ExclusiveLock')"
+          let expected = mode == "none" ? "idle" : "idle in transaction"
+          // Now and then it is asked for a sign of life.
+          try admin.eventually("the holder is \(expected)", state, is: expected)
+          // For longer than any slice of a wait in the server.
+          var waits: Set<String> = []
+          let end = Deadline(in: 2)
+          while !end.hasPassed {
+            for waiter in waiters { try waiter.pump(10) }
+            waits.formUnion(try site.locks(admin))
+            let isTransaction = try admin.value(state) != "idle"
+            #expect(mode == "none" || isTransaction, "a session's lock would stay in the pool")
+          }
+          // Whoever waits in the server behind a pool takes a connection that the holder may need.
+          #expect(waits.contains("ShareLock f") == (mode == "none"), "\(waits)")
+          try writeFile(site.witness + "/gate", "")
+          #expect(try site.waitForEnds([holder] + waiters) == Array(repeating: .exited(0), count: 3))
+        }
+      }
+      #expect(site.lines("steps") == ["migrate"])
+      try site.wait(for: "no lock is left", []) { try site.locks(admin) == [] }
+    }
+    if mode == "none" { return try withFleetSite(server: Self.server.get(), check) }
+    // In session mode each node needs one of its own for each of its connections.
+    try withPool(mode == "session" ? 20 : 5, mode: mode, check)
   }
 
   @Test(

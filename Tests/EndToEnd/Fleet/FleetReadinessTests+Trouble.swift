@@ -72,6 +72,45 @@ extension FleetReadinessTests {
     }
   }
 
+  @Test(
+    "C1-5: Redis is away while the claim is written, and comes back with the yes of an earlier start: it is taken away before the next step"
+  )
+  func staleYes() throws {
+    let redis = try RedisServer()
+    defer { redis.end() }
+    try withSite(redis) { site in
+      // Said of a database that is gone.
+      _ = try ask(site, "SET", site.key, "1")
+      #expect(try redis.ask("SAVE") == "OK")
+      let check =
+        site.phases.append("checking") + "; " + site.phases.await("checked")
+        + "; test -e \(site.phases.path("made"))"
+      let settings = site.settings([
+        site.phases.step(
+          "first",
+          site.phases.append("first") + "; " + site.phases.await("go")
+            + "; touch \(site.phases.path("made"))",
+          "check: " + RunSettings.shell(check)),
+        site.phases.step(
+          "second", site.phases.append("second") + "; " + site.phases.await("end"), "needs: [first]"),
+      ])
+      try Stage.run(site.phases.initialize(settings)) { stage in
+        try site.phases.wait(for: "checking", [stage])
+        try redis.kill()
+        try site.phases.open("checked")
+        try site.phases.wait(for: "first", [stage])
+        try redis.start()
+        #expect(try ask(site, "GET", site.key) == "1")
+        try site.phases.open("go")
+        try site.phases.wait(for: "second", [stage])
+        #expect(try ask(site, "GET", site.key) == "", "\(stage.errors.text)")
+        try site.phases.open("end")
+        #expect(try stage.waitForEnd() == .exited(0))
+        #expect(try ask(site, "GET", site.key) == "1")
+      }
+    }
+  }
+
   @Test("C1-18: PostgreSQL is restarted in order while nodes wait for readiness and for the lock: all start")
   func restartedServer() throws {
     let server = try PostgreSQLServer()

@@ -124,6 +124,73 @@ struct FleetTests {
     }
   }
 
+  @Test("C1-24: two databases: both are migrated once, one after the other, by the lock in the default one")
+  func twoDatabases() throws {
+    try withFleetSite { site in
+      let other = try site.server.makeDatabase()
+      site.variables = [
+        "FLEET_DATABASE_OTHER": other, "FLEET_STOCK_INFRASTRUCTURE": "await:\(site.path("gate"))",
+      ]
+      site.framework = "django, databases: [default, other]"
+      let nodes = FleetNode.several(5, .supervisor)
+      let second = try Admin(port: site.server.port, database: other)
+      try site.start(nodes, over: 0.5) { stages in
+        try site.waitForEntering("stock.infrastructure", stages)
+        #expect(try site.locks(site.admin()).first == "ExclusiveLock t")
+        #expect(try site.locks(second) == [])
+        try writeFile(site.path("gate"), "")
+        try site.waitForApps(nodes, stages)
+        try site.stop(stages)
+      }
+      #expect(try site.findings(nodes) == [])
+      let names = try site.record().migrations.map(\.name)
+      #expect(try second.run("SELECT name FROM migration_runs ORDER BY id").map { $0[0] } == names)
+      #expect(try second.value("SELECT count(*) FROM orders_order") == "100")
+      #expect(
+        try second.value("SELECT to_regclass('supervisor_release') IS NULL") == "t",
+        "the record is in the default one")
+    }
+  }
+
+  @Test(
+    "AI-25, C1-27: the whole fleet once more, all at once: no lock is asked for, no step and no Python runs")
+  func warm() throws {
+    try withFleetSite { site in
+      // Whatever is run in a start notes it.
+      let folder = site.path("bin")
+      try FileSystem.makeDirectory(folder)
+      let python = try #require(ProjectPython.folders["fleet"])
+      try writeFile(
+        folder + "/python",
+        "#!/bin/sh\necho \"$FLEET_NODE $*\" >> \"$FLEET_WITNESS/pythons\"\nexec \(python)/python \"$@\"\n")
+      chmod(folder + "/python", 0o755)
+      site.variables["PATH"] = "\(folder):\(python):/usr/bin:/bin"
+      let nodes = FleetNode.several(12, .supervisor)
+      #expect(try site.startAndStop(nodes, over: 1) == [])
+      let before = try site.record()
+      let pythons = site.lines("pythons").count
+      #expect(pythons >= nodes.count)
+      let admin = try site.admin()
+      let ledger = "SELECT string_agg(r::text, ' ') FROM supervisor_release r"
+      let record = try admin.value(ledger)
+      try admin.run("ALTER DATABASE \(site.database) SET log_statement = 'all'")
+      func questions() -> [Substring] {
+        (readText(site.server.folder + "/log.txt") ?? "").split(separator: "\n").filter {
+          $0.contains(site.runID)
+        }
+      }
+      #expect(try site.startAndStop(nodes, over: 0) == [])
+      let after = try site.record()
+      #expect(after.migrations == before.migrations && after.hooks == before.hooks)
+      #expect(after.events == before.events)
+      #expect(after.apps.count == 2 * nodes.count)
+      #expect(site.lines("pythons").dropFirst(pythons) == [])
+      #expect(try admin.value(ledger) == record)
+      #expect(!questions().isEmpty, "what they ask is seen")
+      #expect(questions().filter { $0.contains("advisory") } == [])
+    }
+  }
+
   @Test("AI-30: web, worker and beat of one image: everything once, and the web app answers")
   func roles() throws {
     try withFleetSite { site in
@@ -156,7 +223,7 @@ struct FleetTests {
   func sharedMarkers() throws {
     try withFleetSite { site in
       site.sharesMarkers = true
-      var nodes = FleetNode.mixed(4)
+      var nodes = FleetNode.mixed(6)
       nodes[0].variables["FLEET_ORDERS_NODE"] = "await:\(site.path("never"))"
       try Stage.run(site.start(nodes[0])) { first in
         try site.waitForEntering("orders.node", [first])

@@ -40,10 +40,10 @@ public final class PostgreSQLServer: Sendable {
     return name
   }
 
-  /// PgBouncer in transaction mode in front of it, with so many connections to it; its port.
-  public func startBouncer(size: Int) throws -> UInt16 {
+  /// PgBouncer in front of it, in transaction mode or another one, with so many connections to it; its port.
+  public func startBouncer(size: Int, mode: String = "transaction") throws -> UInt16 {
     let port = try freePort()
-    try order("bouncer \(port) \(size)")
+    try order("bouncer \(port) \(size) \(mode)")
     return port
   }
 }

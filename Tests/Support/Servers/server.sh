@@ -6,7 +6,7 @@
 #   start · stop (immediate: nobody is told) · fast (sessions are ended first)
 #   standby                            start, as a standby that never hears of its primary
 #   recovering · promote               start, and take no connections (57P03) · until it is promoted
-#   bouncer PORT SIZE · unbouncer      PgBouncer in transaction mode, with SIZE connections to the server
+#   bouncer PORT SIZE [MODE] · unbouncer   PgBouncer in transaction mode, or this one, with SIZE connections to the server
 # At the end of its input, and that is also the end of whoever started it, everything stops and FOLDER is removed.
 # Never as root: root's servers run as the user postgres.
 set -euo pipefail
@@ -89,7 +89,7 @@ host all all 127.0.0.1/32 scram-sha-256
 RULES
 }
 
-# start_bouncer PORT SIZE
+# start_bouncer PORT SIZE MODE
 start_bouncer() {
   cat >bouncer.ini <<SETTINGS
 [databases]
@@ -99,7 +99,7 @@ listen_addr = 127.0.0.1
 listen_port = $1
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = $3
 default_pool_size = $2
 max_client_conn = 500
 server_login_retry = 1
@@ -132,7 +132,7 @@ if start_server ""; then echo ok; else
   echo "failed: $(tr '\n' ' ' <log.txt)"
   exit 1
 fi
-while read -r command first second; do
+while read -r command first second third; do
   case $command in
     start) answer start_server "" ;;
     stop) answer stop_server immediate ;;
@@ -146,7 +146,7 @@ while read -r command first second; do
       answer start_server "-c hot_standby=off"
       ;;
     promote) answer promote ;;
-    bouncer) if start_bouncer "$first" "$second"; then echo ok; else echo failed; fi ;;
+    bouncer) if start_bouncer "$first" "$second" "${third:-transaction}"; then echo ok; else echo failed; fi ;;
     unbouncer)
       stop_bouncer
       echo ok

@@ -1,8 +1,9 @@
 """A project for fleets in tests, on PostgreSQL and Redis. The environment says where they are.
 
-FLEET_DATABASE_HOST, _PORT (PgBouncer's, for a pool), _USER, _PASSWORD, _NAME; FLEET_REDIS (a URL, "locmem" for Django's
+FLEET_DATABASE_HOST, _PORT (PgBouncer's, for a pool), _USER, _PASSWORD, _NAME; FLEET_DATABASE_OTHER (the name of a second
+one on the same server, the alias "other"); FLEET_REDIS (a URL, "locmem" for Django's
 default cache), FLEET_REDIS_AUTOINIT (another one for readiness, behind the alias "autoinit"), FLEET_KEY_PREFIX,
-FLEET_KEY_VERSION, FLEET_READINESS_PREFIX; FLEET_APPS ("search" has a migration without a transaction);
+FLEET_KEY_VERSION, FLEET_KEY_FUNCTION (see keys.py), FLEET_READINESS_PREFIX; FLEET_APPS ("search" has a migration without a transaction);
 FLEET_MARKERS, FLEET_STATIC, FLEET_TIMEOUT. What migrations and hooks do beside their work: see witness/record.py.
 """
 
@@ -32,17 +33,22 @@ DATABASES = {
         "DISABLE_SERVER_SIDE_CURSORS": True,
     }
 }
+if os.environ.get("FLEET_DATABASE_OTHER"):
+    DATABASES["other"] = dict(DATABASES["default"], NAME=os.environ["FLEET_DATABASE_OTHER"])
 
 
 def cache(location):
     if location == "locmem":
         return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
-    return {
+    entry = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": location,
         "KEY_PREFIX": os.environ.get("FLEET_KEY_PREFIX", ""),
         "VERSION": int(os.environ.get("FLEET_KEY_VERSION", "1")),
     }
+    if os.environ.get("FLEET_KEY_FUNCTION"):
+        entry["KEY_FUNCTION"] = os.environ["FLEET_KEY_FUNCTION"]
+    return entry
 
 
 CACHES = {"default": cache(os.environ.get("FLEET_REDIS", "locmem"))}

@@ -65,11 +65,13 @@ def migration(name, seconds=0.0, on_server=False):
 
     def run(apps, schema_editor):
         database = schema_editor.connection
-        with alone(name), database.cursor() as cursor:
+        # Each database has its own, one after the other.
+        work = name if database.alias == "default" else database.alias + "." + name
+        with alone(work), database.cursor() as cursor:
             if database.in_atomic_block:
                 cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [zlib.crc32(name.encode())])
                 if not cursor.fetchone()[0]:
-                    note(name, "left-behind")
+                    note(work, "left-behind")
             cursor.execute(
                 "INSERT INTO migration_runs (name, node, pid, at) VALUES (%s, %s, %s, clock_timestamp())",
                 [name, NODE, os.getpid()],

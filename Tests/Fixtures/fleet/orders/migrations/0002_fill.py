@@ -5,7 +5,7 @@ from witness.record import migration
 def fill(apps, schema_editor):
     # Without a look whether they are there: a second run would show.
     order = apps.get_model("orders", "Order")
-    order.objects.bulk_create(order(number=number) for number in range(100))
+    order.objects.using(schema_editor.connection.alias).bulk_create(order(number=number) for number in range(100))
 
 
 class Migration(migrations.Migration):

@@ -3,7 +3,7 @@ from witness.record import migration
 
 
 def add_items(apps, schema_editor):
-    apps.get_model("stock", "Item").objects.create(name="first")
+    apps.get_model("stock", "Item").objects.using(schema_editor.connection.alias).create(name="first")
 
 
 class Migration(migrations.Migration):
