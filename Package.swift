@@ -110,9 +110,8 @@ let package = Package(
     .target(
       name: "Commands",
       dependencies: [
-        "Lifecycle", "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Processes",
-        "Journal",
-        "Settings", "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux",
+        "Lifecycle", "Frameworks", "Phases", "LiteFS", "Coordination", "Control", "AgentSupervision",
+        "Processes", "Journal", "Settings", "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
     .target(
@@ -125,6 +124,7 @@ let package = Package(
 
     // Decisions: values without I/O.
     .target(name: "Frameworks", dependencies: ["Settings"]),
+    .target(name: "LiteFS", dependencies: ["Processes", "Settings", "EventLoop"]),
     .target(name: "Phases", dependencies: ["Coordination", "Settings", "ReleaseRecords", "EventLoop"]),
     .target(name: "Coordination", dependencies: ["ReleaseRecords", "EventLoop", "CLinux"]),
     .target(name: "Checks", dependencies: ["EventLoop", "CLinux"]),
@@ -161,6 +161,9 @@ let package = Package(
       dependencies: [
         "AgentSupervision", "AgentProtocol", "Processes", "Settings", "EventLoop", "TestSupport",
       ]),
+    .testTarget(
+      name: "LiteFSTests", dependencies: ["LiteFS", "Processes", "Settings", "EventLoop"],
+      exclude: ["Recorded"]),
     .testTarget(name: "FrameworksTests", dependencies: ["Frameworks", "Settings"]),
     .testTarget(name: "ReleaseRecordsTests", dependencies: ["ReleaseRecords"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "ReleaseRecords", "EventLoop"]),

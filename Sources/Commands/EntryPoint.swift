@@ -54,7 +54,7 @@ struct RootCommand: ParsableCommand {
       """,
     subcommands: [
       StatusCommand.self, RestartCommand.self, StopCommand.self, StartCommand.self, SignalCommand.self,
-      ReadyCommand.self, WaitCommand.self, SettingsCommand.self,
+      ReadyCommand.self, WaitCommand.self, SettingsCommand.self, LiteFSCommand.self,
     ])
 
   static func run(_ words: [String]) -> Int32 {

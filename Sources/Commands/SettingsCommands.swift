@@ -4,21 +4,22 @@ import Glibc
 import Processes
 import Settings
 
-/// `supervisor settings check|show|schema|import-django`.
+/// `supervisor settings check|show|schema|import-django|import-litefs`.
 struct SettingsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "settings",
     abstract: "Check the settings, or show what is in effect and where it comes from.",
-    subcommands: [Check.self, Show.self, Schema.self, ImportDjangoCommand.self])
+    subcommands: [Check.self, Show.self, Schema.self, ImportDjangoCommand.self, ImportLiteFSCommand.self])
 
   struct FileOption: ParsableArguments {
     @Option(name: .customLong("settings"), help: "The settings file.")
     var file: String?
 
-    func load() -> SettingsOutcome {
+    /// - Parameter looksOnly: nothing is started.
+    func load(looksOnly: Bool = false) -> SettingsOutcome {
       let environment = ProcessEnvironment(vector: clinux_environment_vector())
       do throws(FrameworkStart.Failure) {
-        let loaded = try FrameworkStart.load(path: file, environment: environment)
+        let loaded = try FrameworkStart.load(path: file, environment: environment, looksOnly: looksOnly)
         return .settings(loaded.settings, notes: loaded.notes)
       } catch {
         switch error {

@@ -170,6 +170,7 @@ public struct Planner {
     switch coordination.lock {
     case .file: plan.infrastructureRules.place = "file backend, state_dir \(stateDirectory)"
     case .postgres: plan.infrastructureRules.place = "postgres backend, project \(project ?? "")"
+    case .litefs: plan.infrastructureRules.place = "litefs backend, \(settings.litefs?.mountPath ?? "")"
     }
     if scope == .node, coordination.readiness == .redis, let redis = coordination.redis {
       plan.infrastructureRules.place += "; \(Planner.place(of: redis, runID: plan.runID))"

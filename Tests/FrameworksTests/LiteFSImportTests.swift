@@ -104,7 +104,7 @@ struct LiteFSImportTests {
     #expect(found["litefs.mode"] == "off")
     #expect(found["litefs.mount_path"] == nil)
     #expect(found["forward.listen"] == nil)
-    #expect(found.refusals.isEmpty)
+    #expect(found.problems.isEmpty)
   }
 
   @Test(
@@ -203,15 +203,5 @@ struct LiteFSImportTests {
     let found = Self.imported(Self.today, ["FORWARDING": ["ENABLED": false, "RETRY_COUNT": 3]])
     #expect(found["forward.retries"] == nil)
     #expect(found.unmapped.contains { $0.name == "LITEFS[\"FORWARDING\"]" })
-  }
-
-  @Test func `a run without LiteFS is refused, unless somebody decided it`() {
-    let found = Self.imported(Self.today)
-    if found.pending.contains(where: { $0.value.path == "litefs.mode" }) {
-      #expect(found.refusals.map(\.key) == ["django: LITEFS"])
-    } else {
-      #expect(found.refusals.isEmpty)
-    }
-    #expect(Self.imported(Self.today, given: ["litefs.mode": "off"]).refusals.isEmpty)
   }
 }

@@ -39,7 +39,7 @@ import Testing
       "far unknown key",
       "zebra: 1\n",
       [
-        "1:1: error: zebra: unknown key; the keys here are app, clear_environment, coordination, environment, framework, health, hooks, include, infrastructure, log, max_wait, node, run_dir, run_id, services, state_dir, stop_timeout, timeout, wait_for"
+        "1:1: error: zebra: unknown key; the keys here are app, clear_environment, coordination, environment, framework, health, hooks, include, infrastructure, litefs, log, max_wait, node, run_dir, run_id, services, state_dir, stop_timeout, timeout, wait_for"
       ]),
     BrokenFile(
       "bad duration",
@@ -142,10 +142,9 @@ import Testing
       ]),
     BrokenFile(
       "later choice",
-      "coordination: {lock: litefs, readiness: litefs}\n",
+      "litefs: {mode: off, lease: {type: etcd}}\n",
       [
-        "1:22: error: coordination.lock: \"litefs\" is not supported yet by this version; it comes with LiteFS support; until then it can only be file or postgres",
-        "1:41: error: coordination.readiness: \"litefs\" is not supported yet by this version; it comes with LiteFS support; until then it can only be file, postgres or redis",
+        "1:35: error: litefs.lease.type: \"etcd\" is not supported yet by this version; it comes with further kinds of leases; until then it can only be static or consul"
       ]),
     BrokenFile(
       "later key",
@@ -161,16 +160,9 @@ import Testing
         "2:1: error: forward: is not supported yet by this version; it comes with the write forwarder; remove it until then"
       ]),
     BrokenFile(
-      "litefs",
-      "litefs:\n  mode: mount\n  mount_path: /litefs\n",
-      [
-        "1:1: error: litefs: is not supported yet by this version; it comes with LiteFS support; remove it until then"
-      ]),
-    BrokenFile(
-      "wrong values of later keys",
+      "wrong values where nothing is on",
       "litefs:\n  mode: off\n  http_addr: nowhere\n  lease: {type: cosul, consul: {url: \"u:secret@h\"}}\n  allow_other: yes\napp: {ready: {notify: yes}}\n",
       [
-        "1:1: error: litefs: is not supported yet by this version; it comes with LiteFS support; remove it until then",
         "3:14: error: litefs.http_addr: \"nowhere\" is not an address with a port; write for instance 127.0.0.1:8686",
         "4:17: error: litefs.lease.type: \"cosul\" is not one of static, consul; did you mean consul?",
         "4:38: error: litefs.lease.consul.url: does not start with http:// or https://; write for instance http://node-1:20202",
@@ -197,8 +189,8 @@ import Testing
       "role",
       "services: {beat: {command: [x], role: replica}, web: {command: [x], role: primry}}\n",
       [
-        "1:39: error: services.beat.role: \"replica\" is not supported yet by this version; it comes with LiteFS support; until then it can only be any or primary",
-        "1:75: error: services.web.role: \"primry\" is not one of any, primary; did you mean primary?",
+        "1:39: error: services.beat.role: there are replicas with LiteFS only, and litefs.mode is off; set litefs.mode, or remove role",
+        "1:75: error: services.web.role: \"primry\" is not one of any, primary, replica; did you mean primary?",
       ]),
     BrokenFile(
       "step without name",

@@ -212,16 +212,14 @@ import Testing
 
   @Test func whatComesLaterIsANoteWhenItWasImported() throws {
     let (loaded, report) = load(
-      "health: {compat: false}\n",
+      "health: {drain_delay: 0s}\n",
       imported: [
-        Self.django("litefs.mode", "mount", "LITEFS"),
-        Self.django("litefs.mount_path", "/litefs", "LITEFS['MOUNT_PATH']"),
-        Self.django("log.capture", "true", "Z"),
+        Self.django("health.compat", "true", "Y"), Self.django("log.capture", "true", "Z"),
       ])
     #expect(
       report
         == [
-          "django: LITEFS: note: litefs: is not supported yet by this version; it comes with LiteFS support; it has no effect until then",
+          "django: Y: note: health.compat: is not supported yet by this version; it comes with LiteFS support; it has no effect until then",
           "django: Z: note: log.capture: is not supported yet by this version; it comes with log capture; it has no effect until then",
         ])
     #expect(loaded != nil)
@@ -267,10 +265,11 @@ import Testing
 
   @Test func whatTheFileSaysItselfStaysAnError() {
     let (_, report) = load(
-      "litefs: {compress: false}\n", imported: [Self.django("litefs.mode", "mount", "LITEFS")])
+      "log: {capture: true}\n", imported: [Self.django("log.prefix", "true", "Z")])
     #expect(
       report == [
-        "supervisor.yml:1:1: error: litefs: is not supported yet by this version; it comes with LiteFS support; remove it until then"
+        "supervisor.yml:1:7: error: log.capture: is not supported yet by this version; it comes with log capture; remove it until then",
+        "django: Z: note: log.prefix: is not supported yet by this version; it comes with log capture; it has no effect until then",
       ])
   }
 

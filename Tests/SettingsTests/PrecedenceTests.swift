@@ -95,14 +95,14 @@ import Testing
     let report = report(
       "timeout: 1s\nlog: {level: loud}\n", overrides: ["timeout": "x"],
       environment: [
-        "SUPERVISOR_MAX_WAIT": "-1s", "SUPERVISOR_LITEFS_MODE": "mount", "SUPERVISOR_LOG_PREFIX": "true",
+        "SUPERVISOR_MAX_WAIT": "-1s", "SUPERVISOR_LITEFS_MODE": "mounted", "SUPERVISOR_LOG_PREFIX": "true",
       ])
     #expect(
       report == [
         "--timeout: error: timeout: \"x\" is not a duration; write for instance 90s, 1h30m, 250ms, or whole seconds",
         "SUPERVISOR_MAX_WAIT: error: max_wait: \"-1s\" is negative; durations count from zero",
-        "SUPERVISOR_LITEFS_MODE: error: litefs.mode: \"mount\" is not supported yet by this version; "
-          + "it comes with LiteFS support; until then it can only be off",
+        "SUPERVISOR_LITEFS_MODE: error: litefs.mode: \"mounted\" is not one of off, mount, directory, external; "
+          + "did you mean mount?",
         "SUPERVISOR_LOG_PREFIX: error: log.prefix: is not supported yet by this version; it comes with log capture; "
           + "remove it until then",
         "supervisor.yml:2:14: error: log.level: \"loud\" is not one of debug, info, warning, error",

@@ -208,9 +208,11 @@ import Testing
     #expect(report.allSatisfy { !$0.contains("hush") })
   }
 
-  @Test func everythingIsShownOnceInTheOrderOfTheTable() throws {
+  @Test(arguments: ["off", "mount, lease: {primary: n}", "directory"])
+  func everythingIsShownOnceInTheOrderOfTheTable(_ mode: String) throws {
     let settings = try settings(
-      "services: {a: {command: x}}\nnode: {steps: [{name: n, run: y}]}\nhealth: {listen: ':1'}")
+      "services: {a: {command: x}}\nnode: {steps: [{name: n, run: y}]}\nhealth: {listen: ':1'}\n"
+        + "run_id: v1\nlitefs: {mode: \(mode)}")
     let keys = settings.rendered().map(\.key)
     #expect(Set(keys).count == keys.count)
     let rows = keys.compactMap { key -> Int? in
@@ -221,6 +223,7 @@ import Testing
     #expect(rows == rows.sorted())
     // Every key with a default that this version acts on is there.
     for key in KeyTable.keys where key.hasFixedPath && key.defaultText != nil && key.availability == .now {
+      if mode == "off", key.path.hasPrefix("litefs."), key.path != "litefs.mode" { continue }
       #expect(keys.contains(key.path) || key.path.hasPrefix("app.ready."), "\(key.path)")
     }
   }

@@ -39,9 +39,10 @@ enum FrameworkStart {
   ///   - path: of `--settings`.
   ///   - overrides: values of flags.
   ///   - command: what follows `--`.
+  ///   - looksOnly: nothing is started, so LiteFS may be asked for although it cannot be run yet.
   static func load(
     path: String?, overrides: [String: String] = [:], environment: ProcessEnvironment,
-    command: [RawString] = []
+    command: [RawString] = [], looksOnly: Bool = false
   ) throws(Failure) -> Loaded {
     func load(
       imported: [ImportedValue] = [], preset: [ImportedValue] = [], presetFollows: Bool = false
@@ -52,7 +53,9 @@ enum FrameworkStart {
         presetFollows: presetFollows)
       {
       case .failure(let findings): throw .settings(findings)
-      case .settings(let settings, let notes): return Loaded(settings: settings, notes: notes)
+      case .settings(let settings, let notes):
+        if !looksOnly, !presetFollows, let refusal = liteFSRefusal(settings) { throw .settings([refusal]) }
+        return Loaded(settings: settings, notes: notes)
       }
     }
     var first: Loaded
@@ -106,6 +109,15 @@ enum FrameworkStart {
     }
   }
 
+  /// LiteFS can be described, but not run: the one place that says so.
+  private static func liteFSRefusal(_ settings: EffectiveSettings) -> Diagnostic? {
+    guard let mode = settings.litefs?.mode else { return nil }
+    return Diagnostic(
+      .error, at: settings.entries.first { $0.key == "litefs.mode" }?.origin, key: "litefs.mode",
+      "\"\(mode.rawValue)\" is not supported yet by this version; it comes with LiteFS support",
+      suggestion: "set litefs.mode: off to start without it")
+  }
+
   private static func workingDirectory(of settings: EffectiveSettings) -> String {
     let own = RunStart.workingDirectory().map { "\($0)" } ?? "/"
     guard let directory = settings.app.workingDirectory else { return own }
@@ -130,7 +142,7 @@ enum FrameworkStart {
       context: DjangoImport.Context(
         environment: { variables[$0] }, hostName: RunStart.hostName(),
         given: Dictionary(given.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })))
-    if !values.refusals.isEmpty { throw .settings(values.refusals + values.notes) }
+    if !values.problems.isEmpty { throw .settings(values.problems + values.notes) }
     return values
   }
 

@@ -79,22 +79,6 @@ public struct DjangoImport: Sendable {
     }
   }
 
-  /// Why `run` must not go on: the problems, and what the project relies on and this version cannot do. Not for those who
-  /// only look (`settings import-django`).
-  public var refusals: [Diagnostic] {
-    var result = problems
-    if let mode = pending.first(where: { $0.value.path == "litefs.mode" }),
-      context.given["litefs.mode"] == nil
-    {
-      result.append(
-        Diagnostic(
-          .error, at: nil, key: mode.value.origin,
-          "the project relies on LiteFS, which this version cannot run; it comes with \(mode.work)",
-          suggestion: "set litefs.mode: off to start without it"))
-    }
-    return result
-  }
-
   // MARK: The parts
 
   private mutating func framework() {

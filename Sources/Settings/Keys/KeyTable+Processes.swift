@@ -104,7 +104,7 @@ extension KeyTable {
       row("watchdog", positiveDuration, "sd_notify WATCHDOG=1 at least this often", .later(notifyWork)),
       row("wait_for", .waits, "what to wait for before this process starts"),
       row(
-        "role", choice("any", "primary", later: ["replica": liteFSWork]), default: "any",
+        "role", choice("any", "primary", "replica"), default: "any",
         "the role it runs in", app ? .misplaced("the app runs in every role; bind a service to a role") : .now
       ),
       row(

@@ -65,8 +65,10 @@ public enum KeyTable {
   static func durationOr(_ words: String...) -> ValueType {
     .duration(atLeast: .nanoseconds(1), words: words)
   }
-  static func choice(_ words: String..., later: [String: String] = [:]) -> ValueType {
-    .choice(words, later: later)
+  static func choice(
+    _ words: String..., later: [String: String] = [:], never: [String: ValueType.Refusal] = [:]
+  ) -> ValueType {
+    .choice(words, later: later, never: never)
   }
 
   // What later keys wait for.
@@ -99,7 +101,6 @@ public enum KeyTable {
     ),
   ]
 
-  private static let coordinationLater = ["litefs": liteFSWork]
   private static let lockInRedis = ValueType.Refusal(
     reason: "cannot be the lock: it may run out while a migration still works, and another node begins",
     advice: "write lock: postgres, or lock: file where the nodes share state_dir; readiness can be in redis")
@@ -108,10 +109,10 @@ public enum KeyTable {
     key("coordination.project", label, "namespace in a shared backend; derived when not set"),
     key(
       "coordination.lock",
-      .choice(["file", "postgres"], later: coordinationLater, never: ["redis": lockInRedis]),
-      default: "file", "where the lock and the ledger are"),
+      .choice(["file", "postgres", "litefs"], later: [:], never: ["redis": lockInRedis]),
+      "where the lock and the ledger are; when not set, litefs with LiteFS, else file"),
     key(
-      "coordination.readiness", .choice(["file", "postgres", "redis"], later: coordinationLater),
+      "coordination.readiness", choice("file", "postgres", "redis", "litefs"),
       "where release readiness is; when not set, where the lock is"),
     key("coordination.readiness_key_prefix", label, default: "autoinit:ready", "prefix in Redis"),
     key("coordination.readiness_ttl", positiveDuration, default: "24h", "life of the key in Redis"),

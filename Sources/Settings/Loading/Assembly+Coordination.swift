@@ -2,7 +2,7 @@ extension Assembly {
   mutating func coordination() -> CoordinationSettings {
     let section = Section.root.section("coordination")
     let project = text(section, "project")
-    let lock = choice(section, "lock", fallback: CoordinationSettings.Backend.file)
+    let lock = lock(section)
     let readiness = readiness(section, lock)
     let keyPrefix = text(section, "readiness_key_prefix") ?? ""
     let timeToLive = duration(section, "readiness_ttl")
@@ -21,6 +21,17 @@ extension Assembly {
       pollInterval: pollInterval, postgres: postgres, redis: redis)
   }
 
+  /// `lock`; LiteFS where there is one, unless something else was said.
+  private mutating func lock(_ section: Section) -> CoordinationSettings.Backend {
+    let given: CoordinationSettings.Backend? = optional(section, "lock") {
+      if case .text(let word) = $0 { .init(rawValue: word) } else { nil }
+    }
+    if let given { return given }
+    let lock: CoordinationSettings.Backend = liteFSMode == nil ? .file : .litefs
+    if !isGiven(section, "lock") { record(section.key("lock"), lock.rawValue, .default) }
+    return lock
+  }
+
   /// `readiness`; where the lock is, unless it was said.
   private mutating func readiness(
     _ section: Section, _ lock: CoordinationSettings.Backend
@@ -32,7 +43,11 @@ extension Assembly {
     if !isGiven(section, "readiness") {
       record(section.key("readiness"), lock.rawValue, origin(section, "lock"))
     }
-    return lock == .file ? .file : .postgres
+    return switch lock {
+    case .file: .file
+    case .postgres: .postgres
+    case .litefs: .litefs
+    }
   }
 
   private mutating func postgres(_ section: Section) -> PostgreSQLSettings {
@@ -59,10 +74,21 @@ extension Assembly {
     guard resolution.values["coordination.lock"] != nil || !isGiven(section, "lock"),
       resolution.values["coordination.readiness"] != nil || !isGiven(section, "readiness")
     else { return }
+    checkLiteFS(section, lock, readiness)
     let key = section.key("readiness")
     let place = origin(section, "readiness")
     switch (lock, readiness) {
-    case (.file, .file), (.postgres, .postgres): break
+    case (.file, .file), (.postgres, .postgres), (.litefs, .litefs): break
+    case (.litefs, .file), (.litefs, .postgres):
+      problem(
+        key, at: place, "cannot be in \(readiness.rawValue) while the lock is LiteFS's primary",
+        "remove it (readiness is then in LiteFS too), or write redis")
+    case (_, .litefs):
+      // Without LiteFS that is what was said.
+      guard liteFSMode != nil else { break }
+      problem(
+        key, at: place, "cannot be in litefs while the lock is not",
+        "write lock: litefs too, or remove both: with LiteFS that is the default")
     case (.postgres, .file):
       problem(
         key, at: place, "files on this host tell the other nodes nothing, and the lock is in postgres",
@@ -77,6 +103,38 @@ extension Assembly {
           key, at: place, "no Redis server is named",
           "set coordination.redis.url or .url_file, for instance to redis://cache:6379/0")
       }
+    }
+  }
+
+  /// What lock and readiness have to do with LiteFS.
+  private mutating func checkLiteFS(
+    _ section: Section, _ lock: CoordinationSettings.Backend,
+    _ readiness: CoordinationSettings.ReadinessBackend
+  ) {
+    guard let mode = liteFSMode else {
+      for (name, isLiteFS) in [("lock", lock == .litefs), ("readiness", readiness == .litefs)]
+      where isLiteFS && isGiven(section, name) {
+        problem(
+          section.key(name), at: origin(section, name), "there is no LiteFS: litefs.mode is off",
+          "set litefs.mode, or remove this")
+      }
+      return
+    }
+    // A directory has one node, which may have its lock anywhere.
+    guard mode != .directory else { return }
+    switch lock {
+    case .litefs: break
+    case .file:
+      problem(
+        section.key("lock"), at: origin(section, "lock"),
+        "with LiteFS each node has files of its own, and only the primary can migrate",
+        "remove it: the lock is then being the primary")
+    case .postgres:
+      // There may be databases on that server too.
+      warning(
+        section.key("lock"), at: origin(section, "lock"),
+        "whoever has this lock need not be LiteFS's primary, and only that can migrate a database in the mount",
+        "remove it if the databases are in LiteFS: the lock is then being the primary")
     }
   }
 

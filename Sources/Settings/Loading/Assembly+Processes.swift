@@ -21,11 +21,22 @@ extension Assembly {
       healthCheck: healthCheck(section), dependencies: waits(section, "wait_for"),
       role: isApp ? .any : choice(section, "role", fallback: .any),
       start: isApp ? .withApp : choice(section, "start", fallback: .withApp))
-    if process.role == .primary, process.start != .withApp {
+    if process.role != .any, process.start != .withApp {
       problem(
         section.key("start"), at: origin(section, "start"),
-        "who is the primary is known only after the phases, so a service with 'role: primary' cannot start before them",
+        "who is the primary is known only after the phases, so a service with 'role: \(process.role.rawValue)' "
+          + "cannot start before them",
         "remove start, or role")
+    }
+    if process.role == .replica, liteFSMode == nil, !presetFollows {
+      problem(
+        section.key("role"), at: origin(section, "role"),
+        "there are replicas with LiteFS only, and litefs.mode is off", "set litefs.mode, or remove role")
+    } else if process.role == .replica, liteFSMode == .directory {
+      problem(
+        section.key("role"), at: origin(section, "role"),
+        "with 'litefs.mode: directory' this node is always the primary, so the service would never run",
+        "remove the service, or role")
     }
     return process
   }

@@ -25,7 +25,7 @@ extension Assembly {
       process(name, root.section("services").named(name))
     }
     let hooks = HookSettings(onRoleChange: command(root.section("hooks"), "on_role_change"))
-    _ = text(root.section("litefs"), "mode")
+    let litefs = litefs()
     _ = text(root, "forward")
     let health = health()
     let log = log()
@@ -36,7 +36,7 @@ extension Assembly {
       framework: framework,
       coordination: coordination,
       infrastructure: infrastructure, node: node, app: app, services: services, hooks: hooks,
-      health: health, log: log,
+      litefs: litefs, health: health, log: log,
       entries: entries)
   }
 

@@ -5,13 +5,19 @@ struct Assembly {
   let lookup: (String) -> String?
   /// Whether steps are still missing, so that none can be judged.
   let presetFollows: Bool
+  /// How symbolic links are followed.
+  let files: FileAccess
   private(set) var entries: [SettingEntry] = []
   private(set) var problems: [Diagnostic] = []
 
-  init(_ resolution: Resolution, lookup: @escaping (String) -> String?, presetFollows: Bool = false) {
+  init(
+    _ resolution: Resolution, lookup: @escaping (String) -> String?, presetFollows: Bool = false,
+    files: FileAccess = .none
+  ) {
     self.resolution = resolution
     self.lookup = lookup
     self.presetFollows = presetFollows
+    self.files = files
   }
 
   /// A part of the tree: its path, and its path in the table.
@@ -172,6 +178,10 @@ struct Assembly {
 
   mutating func problem(_ key: String, at origin: Origin, _ message: String, _ suggestion: String?) {
     problems.append(Diagnostic(.error, at: origin, key: key, message, suggestion: suggestion))
+  }
+
+  mutating func warning(_ key: String, at origin: Origin, _ message: String, _ suggestion: String?) {
+    problems.append(Diagnostic(.warning, at: origin, key: key, message, suggestion: suggestion))
   }
 
   /// Environment variables have no row of their own that could say they are secret, so their names tell.

@@ -14,9 +14,12 @@ public struct FileAccess: Sendable {
   var contents: @Sendable (String) -> Result<[UInt8], Failure>
   /// The names in a directory in any order, without `.` and `..`; nil when it cannot be read.
   var names: @Sendable (String) -> [String]?
+  /// What a symbolic link holds; nil for everything else.
+  var target: @Sendable (String) -> String? = { _ in nil }
 
   /// The file system.
-  public static let system = FileAccess(contents: { SettingsFile.contents(of: $0) }, names: listed)
+  public static let system = FileAccess(
+    contents: { SettingsFile.contents(of: $0) }, names: listed, target: linkTarget)
 
   /// No files at all: every one is missing.
   public static let none = FileAccess(
@@ -40,6 +43,41 @@ public struct FileAccess: Sendable {
       if name != ".", name != ".." { names.append(name) }
     }
     return names
+  }
+
+  // MARK: Links
+
+  private static func linkTarget(_ path: String) -> String? {
+    guard !path.utf8.contains(0) else { return nil }
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = readlink(path, &buffer, buffer.count)
+    guard count > 0 else { return nil }
+    return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// An absolute path with its links followed, as far as it is there. Nothing but links is asked for: unlike
+  /// realpath(3) this does not wait for a file system that is mounted at the path and does not answer.
+  func resolved(_ path: String) -> String {
+    var rest = path.split(separator: "/").map { String($0) }[...]
+    var names: [String] = []
+    var links = 0
+    while let name = rest.popFirst() {
+      if name == "." { continue }
+      if name == ".." {
+        _ = names.popLast()
+        continue
+      }
+      let here = "/" + (names + [name]).joined(separator: "/")
+      // The kernel follows no more than 40 (path_resolution(7)).
+      guard links < 40, let target = target(here) else {
+        names.append(name)
+        continue
+      }
+      links += 1
+      if target.hasPrefix("/") { names = [] }
+      rest = target.split(separator: "/").map { String($0) }[...] + rest
+    }
+    return "/" + names.joined(separator: "/")
   }
 
   // MARK: Globs

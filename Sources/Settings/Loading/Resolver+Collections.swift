@@ -40,28 +40,6 @@ extension Resolver {
       .texts(texts), text: flowText(texts), at: node, path: path, items: items.map { .at($0.position) })
   }
 
-  mutating func map(_ node: YAMLNode, words: [String], path: String) throws(ValueProblem) {
-    if case .scalar(let text, _) = node.content {
-      guard !words.isEmpty else { throw ValueProblem("must be a map, not a single value") }
-      guard words.contains(text) else {
-        throw ValueProblem("must be a map or \(listed(words)), not \(quoted(text))")
-      }
-      set(.text(text), text: text, at: node, path: path)
-      return
-    }
-    let entries = try mapping(node, example: path == "forward" ? "listen: \":8081\"" : "key: value")
-    if path == "forward", let listen = entries.first(where: { $0.key == "listen" })?.value {
-      guard let text = try scalar(listen, path: "\(path).listen") else { return }
-      do throws(ValueProblem) {
-        _ = try ValueType.listenAddress.parseScalar(text)
-      } catch {
-        report(error, at: listen.position, path: "\(path).listen")
-        return
-      }
-    }
-    set(.map, text: "{…}", at: node, path: path)
-  }
-
   mutating func exitCodes(_ node: YAMLNode, path: String) throws(ValueProblem) {
     guard let items = try sequence(node), let texts = strings(items, path: path) else { return }
     var codes: Set<Int32> = []
@@ -247,7 +225,7 @@ extension Resolver {
     }
   }
 
-  private func mapping(_ node: YAMLNode, example: String) throws(ValueProblem) -> [YAMLNode.Entry] {
+  func mapping(_ node: YAMLNode, example: String) throws(ValueProblem) -> [YAMLNode.Entry] {
     guard case .mapping(let entries) = node.content else {
       throw ValueProblem("must be a map, not \(node.kind)", "write it as {\(example)}")
     }

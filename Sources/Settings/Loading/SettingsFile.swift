@@ -105,3 +105,17 @@ enum SettingsFile {
     strerror(code).map { String(cString: $0) } ?? "error \(code)"
   }
 }
+
+/// A file that the command line names.
+public enum NamedFile {
+  /// Its content, up to one byte more than the YAML reader accepts.
+  /// - Throws: what is wrong with it.
+  public static func bytes(of path: String) throws(Diagnostic) -> [UInt8] {
+    switch SettingsFile.contents(of: path) {
+    case .success(let bytes): return bytes
+    case .failure(let failure):
+      throw Diagnostic(
+        .error, at: nil, key: printable(path, limit: 300), failure.message, suggestion: failure.suggestion)
+    }
+  }
+}

@@ -88,7 +88,8 @@ public enum SettingsLoader {
     if fragments.isBroken {
       return .failure((diagnostics + resolver.resolution.diagnostics).asReport(first: name))
     }
-    var assembly = Assembly(resolver.resolution, lookup: environment, presetFollows: presetFollows)
+    var assembly = Assembly(
+      resolver.resolution, lookup: environment, presetFollows: presetFollows, files: files)
     let settings = assembly.settings(file: file)
     diagnostics += resolver.resolution.diagnostics + assembly.problems
     let report = diagnostics.asReport(first: name)

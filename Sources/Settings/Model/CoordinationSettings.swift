@@ -6,6 +6,8 @@ public struct CoordinationSettings: Sendable, Equatable {
     case file
     /// A PostgreSQL database.
     case postgres
+    /// Being LiteFS's primary.
+    case litefs
   }
 
   /// A place for release readiness. Where it is not the lock's, it is in Redis.
@@ -16,6 +18,8 @@ public struct CoordinationSettings: Sendable, Equatable {
     case postgres
     /// Redis.
     case redis
+    /// A database in LiteFS's mount.
+    case litefs
   }
 
   /// `project`: the namespace in a shared backend; nil: to be derived.

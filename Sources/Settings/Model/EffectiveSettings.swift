@@ -36,6 +36,8 @@ public struct EffectiveSettings: Sendable, Equatable {
   public var services: [ProcessSettings]
   /// `hooks`.
   public var hooks: HookSettings
+  /// `litefs`; nil when it is off.
+  public var litefs: LiteFSSettings?
   /// `health`.
   public var health: HealthPageSettings
   /// `log`.

@@ -18,7 +18,8 @@ enum SettingValue: Equatable {
   case texts([String])
   case wait(WaitSettings)
   case waits([WaitSettings])
-  case map
+  /// A map to be passed on, with its variables expanded; what stands for one word is a text.
+  case map([YAMLNode.Entry])
   case environment([EnvironmentVariable])
   case limits([ResourceLimit])
   case signalMap([Int32: ProcessSettings.SignalAction])

@@ -43,3 +43,20 @@ public enum SettingsText {
     }
   }
 }
+
+/// Secrets in texts that are shown.
+public enum SecretText {
+  /// The text with asterisks for every password: between `://user:` and `@`, and behind `password=`.
+  public static func maskingPasswords(in text: String) -> String { Settings.maskingPasswords(in: text) }
+
+  /// The password of a URL, as it stands there; nil when it has none.
+  public static func password(in url: String) -> String? {
+    guard let scheme = url.firstIndex(of: ":"), url[scheme...].hasPrefix("://") else { return nil }
+    let authority = url[scheme...].dropFirst(3).prefix { !"/?#".contains($0) }
+    guard let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":") else {
+      return nil
+    }
+    let password = authority[authority.index(after: colon)..<at]
+    return password.isEmpty ? nil : String(password)
+  }
+}

@@ -10,7 +10,10 @@ public func testOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     bytes: bytes, file: "fuzz.yml", environment: { variables[$0] }, environmentNames: ["SUPERVISOR_PORT"],
     imported: [
       ImportedValue(path: "timeout", text: "30", origin: "import: TIMEOUT"),
+      // What LiteFS needs, so that the rest is looked at too.
+      ImportedValue(path: "run_id", text: "v1", origin: "import: RUN_ID"),
       ImportedValue(path: "litefs.mode", text: "mount", origin: "import: LITEFS"),
+      ImportedValue(path: "litefs.lease.primary", text: "node-1", origin: "import: LITEFS"),
       ImportedValue(path: "environment", text: "{A: b}", origin: "import: ENVIRONMENT"),
     ],
     preset: [
