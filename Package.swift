@@ -22,15 +22,15 @@ let agentTargets: [Target] =
     .target(
       name: "Agent",
       dependencies: [
-        "PostgreSQLDriver", "RedisDriver", "ProbeDriver", "AgentProtocol", "ReleaseRecords", "EventLoop",
-        "CLinux",
+        "PostgreSQLDriver", "RedisDriver", "LiteFSDriver", "ProbeDriver", "AgentProtocol", "ReleaseRecords",
+        "EventLoop", "CLinux",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ]),
     .target(
       name: "ProbeDriver",
       dependencies: [
-        "AgentProtocol", "CSQLite",
+        "Blocking", "AgentProtocol", "CSQLite",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -40,7 +40,7 @@ let agentTargets: [Target] =
     .target(
       name: "PostgreSQLDriver",
       dependencies: [
-        "AgentProtocol", "ReleaseRecords", "EventLoop", "CPostgreSQL",
+        "Blocking", "AgentProtocol", "ReleaseRecords", "EventLoop", "CPostgreSQL",
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
       ],
@@ -68,10 +68,28 @@ let agentTargets: [Target] =
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ]),
+    .target(
+      name: "LiteFSDriver",
+      dependencies: [
+        "Blocking", "AgentProtocol", "EventLoop", "CLinux",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+      ],
+      path: "Sources/Drivers/LiteFS"),
+    .testTarget(
+      name: "LiteFSDriverTests",
+      dependencies: [
+        "LiteFSDriver", "AgentProtocol", "EventLoop", "TestSupport",
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ]),
+    .target(name: "Blocking", dependencies: [.product(name: "NIOCore", package: "swift-nio")]),
     .testTarget(
       name: "AgentTests",
       dependencies: [
-        "supervisor-agent", "AgentProtocol", "ReleaseRecords", "PostgreSQLDriver", "EventLoop", "TestSupport",
+        "supervisor-agent", "AgentProtocol", "ReleaseRecords", "PostgreSQLDriver", "LiteFS", "EventLoop",
+        "CSQLite", "TestSupport",
       ]),
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),
@@ -117,7 +135,8 @@ let package = Package(
     .target(
       name: "Lifecycle",
       dependencies: [
-        "Frameworks", "Phases", "Coordination", "Control", "AgentSupervision", "Checks", "Processes",
+        "Frameworks", "Phases", "LiteFS", "Coordination", "Control", "AgentSupervision", "Checks",
+        "Processes",
         "Journal",
         "Settings", "AgentProtocol", "ReleaseRecords", "EventLoop", "CLinux",
       ]),
@@ -147,7 +166,7 @@ let package = Package(
     // The servers for tests are driven with the agent's libraries.
     .target(
       name: "TestSupport", dependencies: hasAgent ? ["CPostgreSQL"] : [], path: "Tests/Support",
-      exclude: hasAgent ? ["Servers/server.sh", "Servers/redis.sh"] : ["Servers"]),
+      exclude: hasAgent ? ["Servers/server.sh", "Servers/redis.sh", "Servers/litefs.sh"] : ["Servers"]),
     .executableTarget(name: "Probe", path: "Tests/Probe"),
     .testTarget(name: "EventLoopTests", dependencies: ["EventLoop", "CLinux"]),
     .testTarget(name: "SettingsTests", dependencies: ["Settings"], exclude: ["Broken"]),

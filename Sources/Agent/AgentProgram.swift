@@ -8,7 +8,7 @@ import ProbeDriver
 /// What the agent's main calls.
 public enum AgentProgram {
   private static let usage = """
-    usage: supervisor-agent --role coordination --descriptor N
+    usage: supervisor-agent --role coordination|litefs --descriptor N
 
     The helper of `supervisor`, which starts it by itself when something in the settings needs it. Descriptor N is its
     end of a socket pair; it ends when the other end closes.

@@ -18,6 +18,7 @@ final class AgentSession: ChannelInboundHandler {
   private var decoder = FrameDecoder()
   private var context: ChannelHandlerContext?
   private var coordinator: Coordinator?
+  private var liteFS: LiteFSWatch?
   /// Nothing is said any more.
   private var isEnding = false
   /// The end waits for what is guarded.
@@ -32,23 +33,36 @@ final class AgentSession: ChannelInboundHandler {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    coordinator = Coordinator(
-      eventLoop: eventLoop, certificateFile: certificateFile,
-      log: { [weak self] in self?.send(.log(level: $0, text: $1)) },
-      report: { [weak self] in self?.send(.coordination($0)) })
+    switch role {
+    case .coordination:
+      coordinator = Coordinator(
+        eventLoop: eventLoop, certificateFile: certificateFile,
+        log: { [weak self] in self?.send(.log(level: $0, text: $1)) },
+        report: { [weak self] in self?.send(.coordination($0)) })
+    case .litefs:
+      liteFS = LiteFSWatch(
+        eventLoop: eventLoop, canReport: { [weak self] in self?.context?.channel.isWritable == true },
+        send: { [weak self] reports in self?.together { for report in reports { $0.send(.litefs(report)) } } }
+      )
+    }
     send(.hello(version: Release.version, role: role.name, pid: getpid()))
     beat()
   }
 
+  private var gatherings = 0
   private var beats = 0
+  private var beatTimer: Scheduled<Void>?
 
   private func beat() {
     // Of a program of this size most is needed for its start alone: the libraries' own, and that of connections.
     if beats == 1 || beats == 5 { clinux_release_library_pages() }
     beats += 1
-    eventLoop.assumeIsolated().scheduleTask(in: .seconds(1)) { [self] in
+    beatTimer = eventLoop.assumeIsolated().scheduleTask(in: liteFS?.interval ?? .seconds(1)) { [self] in
       // A supervisor that does not read (it was stopped) needs no heap of heartbeats when it goes on.
-      if context?.channel.isWritable == true { send(.heartbeat) }
+      together { session in
+        if session.context?.channel.isWritable == true { session.send(.heartbeat) }
+        session.liteFS?.beat()
+      }
       beat()
     }
   }
@@ -75,13 +89,32 @@ final class AgentSession: ChannelInboundHandler {
       send(.probeResult(id: id, outcome: .refused(reason)))
     case .cancelProbe(let id): probes.cancel(id)
     case .coordination(let request): coordinator?.handle(request)
+    case .litefs(let request): watch(request)
     case .end: end("it was asked to end")
     }
   }
 
+  private func watch(_ request: LiteFSRequest) {
+    guard let liteFS else { return }
+    let interval = liteFS.interval
+    liteFS.handle(request)
+    guard liteFS.interval != interval else { return }
+    beatTimer?.cancel()
+    beat()
+  }
+
   private func send(_ report: AgentReport) {
     guard let context, !isEnding else { return }
-    context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: report.frame.bytes)), promise: nil)
+    context.write(wrapOutboundOut(ByteBuffer(bytes: report.frame.bytes)), promise: nil)
+    if gatherings == 0 { context.flush() }
+  }
+
+  /// What is sent meanwhile goes out at once, so that it wakes the supervisor once.
+  private func together(_ body: (AgentSession) -> Void) {
+    gatherings += 1
+    body(self)
+    gatherings -= 1
+    if gatherings == 0 { context?.flush() }
   }
 
   /// Ends the process once what is guarded has ended, and the last report is on its way. Threads that hang in the kernel
@@ -89,6 +122,7 @@ final class AgentSession: ChannelInboundHandler {
   func end(_ reason: String, code: CInt = 0) {
     guard !isClosing else { return }
     isClosing = true
+    liteFS?.end()
     guard let coordinator else { return leave(reason, code) }
     // Heartbeats and pings go on meanwhile: whoever took us for dead would let the lock go.
     coordinator.end(isHeard: true) { [self] in leave(reason, code) }

@@ -2,6 +2,8 @@
 public enum AgentRole: String, Hashable, Sendable, CaseIterable {
   /// Probes, and the coordination backends.
   case coordination
+  /// LiteFS: its mount, its API.
+  case litefs
 
   /// The name on the agent's command line.
   public var name: String { rawValue }
@@ -29,6 +31,8 @@ public enum AgentReport: Hashable, Sendable {
   case probeResult(id: UInt64, outcome: ProbeOutcome)
   /// Of lock, record and readiness.
   case coordination(CoordinationReport)
+  /// Of LiteFS.
+  case litefs(LiteFSReport)
   /// A line for the log.
   case log(level: LogLevel, text: String)
   /// It ends now, by itself, for this reason.
@@ -78,6 +82,7 @@ public enum AgentReport: Hashable, Sendable {
       fields.write(outcome.text, as: Field.text)
       return Frame(kind: Kind.probeResult, payload: fields.bytes)
     case .coordination(let report): return report.frame
+    case .litefs(let report): return report.frame
     case .log(let level, let text):
       fields.write(level.rawValue, as: Field.level)
       fields.write(text, as: Field.text)
@@ -115,8 +120,13 @@ public enum AgentReport: Hashable, Sendable {
       self = .log(level: level, text: try fields.text(Field.text))
     case Kind.end: self = .end(reason: try FieldReader(frame).text(Field.text))
     default:
-      guard let report = try CoordinationReport(frame) else { return nil }
-      self = .coordination(report)
+      if let report = try CoordinationReport(frame) {
+        self = .coordination(report)
+      } else if let report = try LiteFSReport(frame) {
+        self = .litefs(report)
+      } else {
+        return nil
+      }
     }
   }
 }

@@ -8,6 +8,8 @@ public enum AgentRequest: Hashable, Sendable {
   case cancelProbe(id: UInt64)
   /// Of lock, record and readiness.
   case coordination(CoordinationRequest)
+  /// Of LiteFS.
+  case litefs(LiteFSRequest)
   /// End in order.
   case end
 
@@ -36,6 +38,7 @@ public enum AgentRequest: Hashable, Sendable {
       fields.write(id, as: Field.id)
       return Frame(kind: Kind.cancelProbe, payload: fields.bytes)
     case .coordination(let request): return request.frame
+    case .litefs(let request): return request.frame
     case .end: return Frame(kind: Kind.end)
     }
   }
@@ -55,8 +58,13 @@ public enum AgentRequest: Hashable, Sendable {
     case Kind.cancelProbe: self = .cancelProbe(id: try FieldReader(frame).integer(Field.id))
     case Kind.end: self = .end
     default:
-      guard let request = try CoordinationRequest(frame) else { return nil }
-      self = .coordination(request)
+      if let request = try CoordinationRequest(frame) {
+        self = .coordination(request)
+      } else if let request = try LiteFSRequest(frame) {
+        self = .litefs(request)
+      } else {
+        return nil
+      }
     }
   }
 }

@@ -232,7 +232,7 @@ public struct AgentLife: Sendable {
     case (.starting, .hello):
       effects = pending.map { .send($0.request) } + [.connected]
     case (.running, .hello), (.starting, .heartbeat), (.starting, .probeResult),
-      (.starting, .coordination):
+      (.starting, .coordination), (.starting, .litefs):
       return kill("broke the order of its protocol")
     case (.running, .probeResult(let id, let outcome)):
       if let index = pending.firstIndex(where: { $0.id == id }) {
@@ -247,7 +247,7 @@ public struct AgentLife: Sendable {
       lastWords = reason
       return []
     // Who asked gets them past us.
-    case (.running, .heartbeat), (.running, .coordination): break
+    case (.running, .heartbeat), (.running, .coordination), (.running, .litefs): break
     case (.ending, _), (.idle, _), (.waiting, _), (.gaveUp, _), (.stopped, _): return []
     }
     let reportBy = now + policy.reportWithin

@@ -12,6 +12,8 @@ public struct Snapshot: Sendable, Equatable {
     case earlyServices = "early_services"
     /// Waiting for databases and the like.
     case dependencies
+    /// Starting LiteFS, until it is mounted, connected and has a role.
+    case litefs
     /// The infrastructure phase.
     case infrastructure
     /// The node phase.

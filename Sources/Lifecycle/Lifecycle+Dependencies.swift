@@ -24,7 +24,7 @@ public enum WaitOutcome: Equatable, Sendable {
 extension Lifecycle {
   /// Before any lock, on every node, all at once.
   mutating func beginDependencies(at now: MonotonicInstant) -> [Effect] {
-    guard plan.waitsAtStart else { return beginPhases(at: now) }
+    guard plan.waitsAtStart else { return beginLiteFS(at: now) }
     waits.insert(.start)
     waitBegan = now
     return enter(.dependencies) + [.wait(.start)]
@@ -65,7 +65,7 @@ extension Lifecycle {
       let waited = waitBegan.map { now - $0 } ?? .zero
       infrastructure.waited = waited
       node.waitedBefore = waited
-      return beginPhases(at: now)
+      return beginLiteFS(at: now)
     case .failed(let text):
       return end(Ending(code: 69, reason: "dependency_refused", text: text), at: now)
     case .timedOut(let text):

@@ -23,6 +23,7 @@ extension Lifecycle {
   }
 
   private mutating func started(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
+    if id == .litefs { return feedLiteFS(.spawned, at: now) }
     guard let process = processes[id], plan.process(id) != nil else { return [] }
     var effects: [Effect] = []
     if id == .app {
@@ -140,7 +141,7 @@ extension Lifecycle {
 
   /// An early service that has ended for good, and may, is not waited for.
   mutating func goOnWithout(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
-    guard stage == .earlyServices, earlyQueue.first == id else { return [] }
+    guard startsEarlyServices, earlyQueue.first == id else { return [] }
     earlyQueue.removeFirst()
     return startNextEarlyService(at: now)
   }
@@ -186,7 +187,7 @@ extension Lifecycle {
       case .none, .unknown: break
       }
     }
-    if to == .healthy, stage == .earlyServices, earlyQueue.first == id {
+    if to == .healthy, startsEarlyServices, earlyQueue.first == id {
       earlyQueue.removeFirst()
       effects += startNextEarlyService(at: now)
     }

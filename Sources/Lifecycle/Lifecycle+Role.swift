@@ -90,6 +90,7 @@ extension Lifecycle {
     case .succeeded: break
     }
     if stop != nil { return effects + resumeStop(at: now) }
+    if losingLiteFS != nil { return effects + usersEnded(at: now) }
     // What it was told is of yesterday when the role has changed since.
     return effects + (hookedRole == role ? [] : runRoleHook(at: now))
   }

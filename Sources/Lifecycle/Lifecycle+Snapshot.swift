@@ -15,6 +15,9 @@ extension Lifecycle {
         name: "stage", isOK: stage == .running,
         detail: stage == .draining ? "draining" : stage.rawValue)
     ]
+    if let litefs {
+      checks.append(Snapshot.Check(name: "litefs", isOK: litefs.isReady, detail: litefs.reason))
+    }
     let app = processes[.app]
     var isRunning = false
     if case .running = app?.state { isRunning = true }

@@ -81,7 +81,7 @@ extension Lifecycle {
     switch id {
     case .infrastructureStep(let index): return feedInfrastructure(.stepTimer(step: index), at: now)
     case .nodeStep(let index): return feedNode(.stepTimer(step: index), at: now)
-    case .app, .service, .roleHook: return []
+    case .app, .service, .roleHook, .litefs: return []
     }
   }
 
@@ -94,7 +94,7 @@ extension Lifecycle {
     switch id {
     case .infrastructureStep(let index): step = plan.infrastructure[index]
     case .nodeStep(let index): step = plan.node[index]
-    case .app, .service, .roleHook: return []
+    case .app, .service, .roleHook, .litefs: return []
     }
     if step.waits, command == .main {
       waits.insert(.process(id))
@@ -126,6 +126,7 @@ extension Lifecycle {
 
   /// A step's command is over, with its group.
   mutating func commandEnded(_ id: ProcessID, _ result: CommandResult, at now: MonotonicInstant) -> [Effect] {
+    if id == .litefs { return litefsEnded(at: now) }
     processes[id] = nil
     switch id {
     case .infrastructureStep(let step) where infrastructureUpkeep.isChecking(step):
@@ -136,7 +137,7 @@ extension Lifecycle {
       return feedInfrastructure(.commandEnded(step: step, result), at: now)
     case .nodeStep(let step): return feedNode(.commandEnded(step: step, result), at: now)
     case .roleHook: return roleHookEnded(result, at: now)
-    case .app, .service: return []
+    case .app, .service, .litefs: return []
     }
   }
 }

@@ -64,7 +64,9 @@ extension Lifecycle {
   mutating func stopProcesses(at now: MonotonicInstant) -> [Effect] {
     guard stop != nil else { return [] }
     stop?.drains = false
-    stop?.queue = startOrder
+    // What starts before LiteFS stops after it.
+    let queue = litefs == nil ? startOrder : startOrder.filter { usesLiteFS($0) }
+    stop?.queue = queue
     stop?.hasQueue = true
     let hook = feed(.roleHook, .stop(.command, deadline: nil), at: now)
     return [.unschedule(.drain)] + hook + stopNext(at: now)
@@ -77,7 +79,7 @@ extension Lifecycle {
       current.current = id
       stop = current
       let others = current.queue.compactMap { processes[$0] }.filter(\.isAlive).map(\.stopPolicy.timeout)
-      let usable = (current.deadline - now) - StopBudget.reserve(of: plan.stopTimeout)
+      let usable = (current.deadline - now) - StopBudget.reserve(of: plan.stopTimeout) - shareOfLiteFS
       let share = StopBudget.share(own: process.stopPolicy.timeout, others: others, remaining: usable)
       return feed(id, .stop(.shutdown, deadline: now + share), at: now)
     }
@@ -147,7 +149,7 @@ extension Lifecycle {
   /// stop, killed.
   mutating func strays(_ count: Int, at now: MonotonicInstant) -> [Effect] {
     guard var current = stop, current.isSweeping else { return [] }
-    if count == 0 { return finish() }
+    if count == 0 { return stopLiteFS(at: now) }
     guard current.sweepStep == 0 else { return [] }
     current.sweepStep = 1
     stop = current
@@ -174,10 +176,10 @@ extension Lifecycle {
       ]
     }
     return [.log(.error, "some processes do not end even by KILL (stuck in the kernel?); leaving them")]
-      + finish()
+      + stopLiteFS(at: now)
   }
 
-  private mutating func finish() -> [Effect] {
+  mutating func finish() -> [Effect] {
     let result = conclusion
     var effects: [Effect] = [.unschedule(.sweep), .unschedule(.budget), .unschedule(.drain)]
     // What only the primary may run has ended. With the lock another may be one: nothing says any more that we are.

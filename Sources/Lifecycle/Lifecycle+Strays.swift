@@ -72,7 +72,7 @@ extension Lifecycle {
   private mutating func endHunt(_ id: ProcessID, at now: MonotonicInstant) -> [Effect] {
     let result = hunts.removeValue(forKey: id)?.result
     let effects: [Effect] = [.unschedule(.strays(id))]
-    guard let result else { return effects }
+    guard let result else { return effects + usersEnded(at: now) }
     return effects + commandEnded(id, result, at: now)
   }
 
@@ -81,7 +81,7 @@ extension Lifecycle {
     case .app, .service: return plan.process(id)?.stop ?? StopPolicy()
     case .infrastructureStep(let index): return plan.infrastructure[index].stop
     case .nodeStep(let index): return plan.node[index].stop
-    case .roleHook: return processes[id]?.stopPolicy ?? StopPolicy()
+    case .roleHook, .litefs: return processes[id]?.stopPolicy ?? StopPolicy()
     }
   }
 }

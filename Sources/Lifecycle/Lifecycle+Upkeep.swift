@@ -13,6 +13,16 @@ extension Lifecycle {
       + feedUpkeep(of: .node, .begin(releaseOutputs, failedSteps: nodeView.failedSteps), at: now)
   }
 
+  /// It begins anew after it was ended in the middle.
+  mutating func renewUpkeep() {
+    infrastructureUpkeep = Upkeep(
+      steps: plan.infrastructure.map(\.phase), rules: plan.infrastructureRules, needsPrimary: true,
+      seed: plan.seed)
+    nodeUpkeep = Upkeep(
+      steps: plan.node.map(\.phase), rules: plan.infrastructureRules, needsPrimary: false,
+      seed: plan.seed &+ 1)
+  }
+
   mutating func endUpkeep(at now: MonotonicInstant) -> [Effect] {
     feedUpkeep(of: .infrastructure, .end, at: now) + feedUpkeep(of: .node, .end, at: now)
   }
@@ -29,7 +39,7 @@ extension Lifecycle {
     var effects: [Effect] = []
     for effect in inner { effects += perform(effect, of: kind, at: now) }
     // A stop may have waited for nothing but this.
-    return stop == nil ? effects : effects + resumeStop(at: now)
+    return effects + (stop == nil ? usersEnded(at: now) : resumeStop(at: now))
   }
 
   private mutating func perform(

@@ -3,6 +3,7 @@ import Control
 import Coordination
 import EventLoop
 import Journal
+import LiteFS
 import Phases
 import Processes
 import ReleaseRecords
@@ -41,6 +42,8 @@ public struct Lifecycle: Sendable {
     case waited(WaitID, WaitOutcome)
     /// Of the election of the primary.
     case leader(LeaderElection.Event)
+    /// Of LiteFS.
+    case litefs(LiteFSLife.Event)
     /// Somebody asked over the control socket; the answer is in `controlOutcome`.
     case control(ControlRequest)
   }
@@ -67,6 +70,9 @@ public struct Lifecycle: Sendable {
     case leader(LeaderElection.Effect)
     /// This is our role from now on: children that start are told, and the role file says it.
     case role(Snapshot.Role)
+    /// Unmount what is at LiteFS's mount point, lazily, until nothing is listed there; answer with `litefs(.cleared)`.
+    /// `aborts`: cut its connection in the kernel, too.
+    case clearMount(aborts: Bool)
     /// Count the processes below us that are none of ours, send them these signals first; answer with `strays`.
     case sweep([Signal])
     /// Find the processes that left this one's group; answer with `straysFound`.
@@ -103,6 +109,8 @@ public struct Lifecycle: Sendable {
     case budget
     /// Of a step, by its phase.
     case step(ProcessID)
+    /// Of LiteFS.
+    case litefs
     /// The next check or repetition of a step of the infrastructure phase, by the upkeep's own number.
     case infrastructureChore(Int)
     /// The same of the node phase.
@@ -172,6 +180,12 @@ public struct Lifecycle: Sendable {
   /// Since when the top-level `wait_for` is waited for.
   var waitBegan: MonotonicInstant?
   var leader: LeaderElection
+  /// LiteFS's own life; nil: there is none.
+  var litefs: LiteFSLife?
+  /// Those that are stopped since LiteFS was lost, and have not ended.
+  var losingLiteFS: Set<ProcessID>?
+  /// Those that start when it is back.
+  var awaitingLiteFS: Set<ProcessID> = []
   /// What `hooks.on_role_change` was told last.
   var hookedRole = Snapshot.Role.none
   /// Role-bound services that somebody has stopped: winning the role does not start them.
@@ -206,6 +220,7 @@ public struct Lifecycle: Sendable {
     nodeUpkeep = Upkeep(
       steps: plan.node.map(\.phase), rules: plan.infrastructureRules, needsPrimary: false,
       seed: plan.seed &+ 1)
+    litefs = plan.scope == .life ? plan.litefs.map { LiteFSLife($0.rules) } : nil
     leader = LeaderElection(takeoverDelay: plan.infrastructureRules.takeoverDelay)
     infrastructureView = PhaseView(name: "infrastructure", steps: plan.infrastructure.map(\.phase.name))
     nodeView = PhaseView(name: "node", steps: plan.node.map(\.phase.name))
@@ -239,6 +254,7 @@ public struct Lifecycle: Sendable {
     case .node(let event): return feedNode(event, at: now)
     case .waited(let id, let outcome): return waited(id, outcome, at: now)
     case .leader(let event): return feedLeader(event, at: now)
+    case .litefs(let event): return feedLiteFS(event, at: now)
     case .strays(let count): return strays(count, at: now)
     case .straysFound(let id, let pids): return straysFound(id, pids, at: now)
     case .childrenChanged: return childrenChanged(at: now)
@@ -256,11 +272,22 @@ public struct Lifecycle: Sendable {
   private mutating func begin(at now: MonotonicInstant) -> [Effect] {
     // A stop may have come first.
     guard stage == .preflight, stop == nil else { return [] }
-    earlyQueue = plan.services.indices.filter { plan.services[$0].startsEarly }.map { .service($0) }
-    if plan.scope != .life { earlyQueue = [] }
+    earlyQueue = earlyServices(beforeLiteFS: true)
     if earlyQueue.isEmpty { return beginDependencies(at: now) }
     return enter(.earlyServices) + startNextEarlyService(at: now)
   }
+
+  /// Without LiteFS they are all before it.
+  func earlyServices(beforeLiteFS: Bool) -> [ProcessID] {
+    guard plan.scope == .life else { return [] }
+    return plan.services.indices.filter {
+      plan.services[$0].startsEarly
+        && (litefs == nil || plan.services[$0].startsBeforeLiteFS) == beforeLiteFS
+    }.map { .service($0) }
+  }
+
+  /// Whether early services are started one after the other now.
+  var startsEarlyServices: Bool { stage == .earlyServices || stage == .litefs && !earlyQueue.isEmpty }
 
   mutating func enter(_ next: Snapshot.Stage) -> [Effect] {
     stage = next
@@ -269,7 +296,8 @@ public struct Lifecycle: Sendable {
 
   mutating func startNextEarlyService(at now: MonotonicInstant) -> [Effect] {
     guard let next = earlyQueue.first else {
-      return [.unschedule(.earlyService)] + beginDependencies(at: now)
+      return [.unschedule(.earlyService)]
+        + (stage == .litefs ? beginPhases(at: now) : beginDependencies(at: now))
     }
     let deadline: [Effect] =
       plan.infrastructureRules.timeout.map { [.schedule(.earlyService, now + $0)] } ?? []
@@ -304,11 +332,12 @@ public struct Lifecycle: Sendable {
     case .strays(let id): return strayTimer(id, at: now)
     case .budget: return budgetSpent(at: now)
     case .step(let id): return stepTimer(id, at: now)
+    case .litefs: return feedLiteFS(.timer, at: now)
     case .infrastructureChore(let chore):
       return feedUpkeep(of: .infrastructure, .timer(chore: chore), at: now)
     case .nodeChore(let chore): return feedUpkeep(of: .node, .timer(chore: chore), at: now)
     case .earlyService:
-      guard stage == .earlyServices, let id = earlyQueue.first else { return [] }
+      guard startsEarlyServices, let id = earlyQueue.first else { return [] }
       let text =
         "\(plan.name(id)) did not become healthy within \(plan.infrastructureRules.timeout?.readable ?? "its time")"
       return end(Ending(code: 69, reason: "early_service_unhealthy", text: text), at: now)

@@ -1,5 +1,6 @@
 import Checks
 import EventLoop
+import LiteFS
 import Phases
 import Processes
 
@@ -15,6 +16,8 @@ public enum ProcessID: Hashable, Sendable {
   case nodeStep(Int)
   /// What runs when the role changes.
   case roleHook
+  /// The file system below everything that comes after it.
+  case litefs
 }
 
 /// What the life cycle needs to know, made from the settings: no paths, no environment, nothing to perform.
@@ -31,6 +34,8 @@ public struct LifecyclePlan: Sendable {
     public var check: CheckDefinition?
     /// Started before the phases, and waited for.
     public var startsEarly = false
+    /// Of those that start early: before LiteFS, too, and not touched by its loss.
+    public var startsBeforeLiteFS = false
     /// Something is waited for before its start.
     public var waits = false
     /// It runs only while this node is the primary.
@@ -73,6 +78,20 @@ public struct LifecyclePlan: Sendable {
     case send(Signal)
   }
 
+  /// LiteFS, where this supervisor runs or watches it.
+  public struct LiteFS: Sendable {
+    /// How it is started and waited for.
+    public var rules: LiteFSRules
+    /// How it is stopped: it takes TERM only while it is connected.
+    public var stop: StopPolicy
+
+    /// LiteFS with these rules.
+    public init(rules: LiteFSRules = LiteFSRules(), stop: StopPolicy = StopPolicy(timeout: .seconds(3))) {
+      self.rules = rules
+      self.stop = stop
+    }
+  }
+
   /// How much of the life there is to be: `run` has all of it, `init` only phases.
   public enum Scope: Sendable, Equatable {
     /// Everything.
@@ -99,6 +118,8 @@ public struct LifecyclePlan: Sendable {
   public var owner: String
   /// How much of the life there is to be.
   public var scope = Scope.life
+  /// LiteFS; nil: there is none.
+  public var litefs: LiteFS?
   /// Something is waited for before the phases.
   public var waitsAtStart = false
   /// Something runs when the role changes.
@@ -137,7 +158,7 @@ public struct LifecyclePlan: Sendable {
     switch id {
     case .app: return app
     case .service(let index): return services.indices.contains(index) ? services[index] : nil
-    case .infrastructureStep, .nodeStep, .roleHook: return nil
+    case .infrastructureStep, .nodeStep, .roleHook, .litefs: return nil
     }
   }
 
@@ -148,6 +169,7 @@ public struct LifecyclePlan: Sendable {
     case .service(let index): return services[index].name
     case .infrastructureStep(let index): return "step \(infrastructure[index].phase.name)"
     case .roleHook: return "hooks.on_role_change"
+    case .litefs: return "litefs"
     case .nodeStep(let index): return "node step \(node[index].phase.name)"
     }
   }

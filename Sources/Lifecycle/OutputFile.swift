@@ -28,7 +28,7 @@ struct OutputFile {
     switch id {
     case .infrastructureStep(let index): return "output-infrastructure-\(index)"
     case .nodeStep(let index): return "output-node-\(index)"
-    case .app, .service, .roleHook: return "output"
+    case .app, .service, .roleHook, .litefs: return "output"
     }
   }
 

@@ -57,7 +57,7 @@ extension Supervision {
     case .infrastructureStep: release.guardGroup(group)
     case .nodeStep: nodeStore?.guardGroup(group)
     case .service(let index) where lifecycle.plan.services[index].isForPrimary: leader.guardGroup(group)
-    case .app, .service, .roleHook: break
+    case .app, .service, .roleHook, .litefs: break
     }
   }
 
@@ -66,7 +66,7 @@ extension Supervision {
     case .infrastructureStep: release.unguardGroup(group)
     case .nodeStep: nodeStore?.unguardGroup(group)
     case .service(let index) where lifecycle.plan.services[index].isForPrimary: leader.unguardGroup(group)
-    case .app, .service, .roleHook: break
+    case .app, .service, .roleHook, .litefs: break
     }
   }
 }

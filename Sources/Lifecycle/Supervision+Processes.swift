@@ -25,6 +25,7 @@ extension Supervision {
     switch id {
     case .app, .service: return launch.processes[id].map(withRole)
     case .roleHook: return launch.roleHook.map(withRole)
+    case .litefs: return launch.litefs
     case .infrastructureStep, .nodeStep:
       // During the phases nobody is the primary yet.
       return lifecycle.leader.isActive ? stepImage(of: id).map(withRole) : stepImage(of: id)

@@ -185,6 +185,8 @@ public final class Supervision {
     case .cancelWait(let id): cancelWait(id)
     case .leader(let effect): perform(effect)
     case .role(let role): publish(role)
+    case .clearMount:
+      submit(.litefs(.cleared(failure: "there is no supervisor-agent to look after LiteFS's mount")))
     case .sweep(let signals): sweep(signals)
     case .findStrays(let id): findStrays(of: id)
     case .checkStrays(let id, let pids): submit(.straysFound(id, pids.filter { isBelowUs($0) }))

@@ -188,3 +188,27 @@ struct FrameTests {
     }
   }
 }
+
+struct LiteFSFrameTests {
+  private func again(_ report: LiteFSReport) throws -> LiteFSReport? {
+    if case .litefs(let report)? = try AgentReport(AgentReport.litefs(report).frame) { report } else { nil }
+  }
+
+  @Test func `a list that is cut at the limit ends with a whole line`() throws {
+    let names = (0..<2000).map { "database-\($0).db" }
+    let sent = Dictionary(uniqueKeysWithValues: names.map { ($0, "0000000000000001/ab125b121374c4e2") })
+    guard case .positions(let received)? = try again(.positions(sent)) else {
+      Issue.record("no positions")
+      return
+    }
+    #expect(received.count > 1000 && received.count < 2000)
+    #expect(received.allSatisfy { sent[$0.key] == $0.value })
+  }
+
+  @Test func `an unknown state of the mount is not one that works`() throws {
+    var frame = AgentReport.litefs(.mount(LiteFSMount(.works))).frame
+    // The state is the first field: its number, its shape, eight bytes.
+    frame.payload[9] = 99
+    #expect(try AgentReport(frame) == .litefs(.mount(LiteFSMount(.failed))))
+  }
+}

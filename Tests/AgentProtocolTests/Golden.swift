@@ -22,7 +22,8 @@ struct Golden: Sendable, CustomTestStringConvertible {
 
   var testDescription: String { name }
 
-  static let all: [Golden] = probes + coordinationRequests + coordinationReports
+  static let all: [Golden] =
+    probes + coordinationRequests + coordinationReports + liteFSRequests + liteFSReports
 
   private static let probes: [Golden] = [
     Golden(

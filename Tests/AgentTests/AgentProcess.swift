@@ -25,8 +25,9 @@ final class AgentProcess: @unchecked Sendable {
   private var isAtEnd = false
   private var lastID: UInt64 = 0
   private var isReaped = false
+  private var heartbeats = 0
 
-  init(project: String = "shop", runID: String = "r1") throws {
+  init(project: String = "shop", runID: String = "r1", role: AgentRole = .coordination) throws {
     self.project = project
     self.runID = runID
     var ends: [CInt] = [-1, -1]
@@ -37,7 +38,7 @@ final class AgentProcess: @unchecked Sendable {
     let theirs = fcntl(ends[1], F_DUPFD_CLOEXEC, 10)
     close(ends[1])
     pid = try spawnProcess(
-      [Self.binary, "--role", "coordination", "--descriptor", "3"], ownGroup: false, descriptors: [theirs: 3])
+      [Self.binary, "--role", role.name, "--descriptor", "3"], ownGroup: false, descriptors: [theirs: 3])
     close(theirs)
     socket = ends[0]
     let descriptor = ends[0]
@@ -66,8 +67,12 @@ final class AgentProcess: @unchecked Sendable {
   }
 
   private func take(_ report: AgentReport) {
-    guard report != .heartbeat else { return }
     condition.lock()
+    guard report != .heartbeat else {
+      heartbeats += 1
+      condition.unlock()
+      return
+    }
     reports.append(report)
     condition.broadcast()
     condition.unlock()
@@ -104,6 +109,13 @@ final class AgentProcess: @unchecked Sendable {
     return Int(line.split(separator: " ").dropLast().last?.trimmingCharacters(in: .whitespaces) ?? "") ?? 0
   }
 
+  /// How many heartbeats have come.
+  var heartbeatCount: Int {
+    condition.lock()
+    defer { condition.unlock() }
+    return heartbeats
+  }
+
   // MARK: Talking
 
   func send(_ request: CoordinationRequest) throws {
@@ -128,9 +140,10 @@ final class AgentProcess: @unchecked Sendable {
     return lastID
   }
 
-  /// The next report that is made something of; those before it are kept for others.
+  /// The next report that is made something of; those before it are kept for others, unless they are old then.
   func report<Value>(
-    _ what: String, within seconds: Double = 40, _ take: (AgentReport) -> Value?
+    _ what: String, within seconds: Double = 40, forgetting isOld: (AgentReport) -> Bool = { _ in false },
+    _ take: (AgentReport) -> Value?
   ) throws -> Value {
     let end = Date().addingTimeInterval(seconds)
     condition.lock()
@@ -138,7 +151,7 @@ final class AgentProcess: @unchecked Sendable {
     while true {
       for (index, report) in reports.enumerated() {
         guard let value = take(report) else { continue }
-        reports.remove(at: index)
+        reports = reports[..<index].filter { !isOld($0) } + reports[(index + 1)...]
         return value
       }
       guard !isAtEnd else { throw HarnessError("the agent ended before \(what); it said \(reports)") }
@@ -153,6 +166,14 @@ final class AgentProcess: @unchecked Sendable {
     try report(what, within: seconds) { report in
       if case .coordination(let inner) = report { take(inner) } else { nil }
     }
+  }
+
+  /// Takes everything that has come.
+  func takeAll() -> [AgentReport] {
+    condition.lock()
+    defer { condition.unlock() }
+    defer { reports = [] }
+    return reports
   }
 
   /// What has not been taken.

@@ -28,12 +28,13 @@ Journal
 Settings
 PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver
 Forward
+Blocking
 AgentProtocol ReleaseRecords
 EventLoop
 CLinux CYAML CPostgreSQL CSQLite
 '
 # Linked by the agent alone: these may use SwiftNIO and Foundation, and nothing of the daemon may import them.
-agent_only='supervisor-agent Agent PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver Forward CPostgreSQL CSQLite'
+agent_only='supervisor-agent Agent PostgreSQLDriver RedisDriver LiteFSDriver ProbeDriver Forward Blocking CPostgreSQL CSQLite'
 # Part of Swift or of the C library: free for all. And the packages, each with the modules that may use it.
 system='Swift Glibc Synchronization'
 packages='ArgumentParser:supervisor,Commands'

@@ -1,6 +1,7 @@
 import Checks
 import Control
 import EventLoop
+import LiteFS
 import Phases
 import Processes
 import ReleaseRecords
@@ -86,6 +87,8 @@ final class LifecycleWorld {
   var leaderIsTaken = false
   /// Who held the leader lock last and vanished.
   var leaderLeftBy = ""
+  /// LiteFS mounts, and is the primary, soon after its start.
+  var litefsServes = true
   /// The infrastructure lock is given back without an answer.
   var unlockHangs = false
   /// Another node has the infrastructure lock, and keeps it.
@@ -230,6 +233,10 @@ final class LifecycleWorld {
       guard lifecycle.incarnation(of: id) == incarnation, lifecycle.pid(of: id) != nil else { return }
       say("started \(lifecycle.name(of: id))")
       submit(.process(id, .started))
+      if id == .litefs, litefsServes {
+        at(5, .event(.litefs(.mount(.works))))
+        at(8, .event(.litefs(.role(.primary))))
+      }
     case .death(let pid, let status): die(pid, status)
     case .probed(let id, let run):
       let passes = children.values.contains {
@@ -336,6 +343,10 @@ final class LifecycleWorld {
       if !signals.isEmpty { say("sweep \(signals.map(\.description).joined(separator: " "))") }
       for pid in left { for signal in signals { deliver(signal, to: pid) } }
       submit(.strays(left.count))
+    case .clearMount(let aborts):
+      say(aborts ? "abort mount" : "clear mount")
+      if children.values.contains(where: { $0.id == .litefs }) { say("under a running LiteFS") }
+      at(5, .event(.litefs(.cleared(failure: nil))))
     case .findStrays(let id): at(1, .event(.straysFound(id, strays(of: id))))
     case .checkStrays(let id, let pids): submit(.straysFound(id, pids.filter { children[$0] != nil }))
     case .signalStrays(let id, let pids, let signals):

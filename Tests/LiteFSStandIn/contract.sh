@@ -64,6 +64,11 @@ is() {
   [[ $2 == "$3" ]]
   says "$1" $? "$2" "$3"
 }
+# same TEXT ONE OTHER: equal, and not just both missing.
+same() {
+  [[ -n $2 && $2 == "$3" ]]
+  says "$1" $? "$2" "$3"
+}
 like() {
   [[ $3 =~ $2 ]]
   says "$1" $? "/$2/" "$3"
@@ -146,10 +151,13 @@ start_ready() {
   soon 5 ready "$1"
 }
 alive() { [[ -n ${pid[$1]-} ]] && kill -0 "${pid[$1]}" 2>/dev/null; }
-# ended NAME: its exit status, in $status, within 5 s
+# ended NAME: its exit status, in $status, within 5 s; none, and it is killed, when it lives on
 ended() {
   soon "${2-5}" not alive "$1" || {
     status=none
+    kill -KILL "${pid[$1]}"
+    wait "${pid[$1]}"
+    unset "pid[$1]"
     return
   }
   wait "${pid[$1]}"
@@ -190,6 +198,7 @@ except sqlite3.Error as error:
 PYTHON
 }
 # failing CODE: what Python says of a system call: its errno's name
+# (statvfs and not stat on a mount: the kernel may remember the root for a minute after the server is dead.)
 failing() {
   python3 -c "
 import errno, os, sys
@@ -338,7 +347,7 @@ primary_alone() {
   like "/info is text" 'Content-Type: text/plain; charset=utf-8' "$said"
   like "/info names the node" 'Litefs-Id: [0-9A-F]{16} ' "$said"
   like "/info names the cluster" 'Litefs-Cluster-Id: LFSC[0-9A-F]{16} ' "$said"
-  is "the cluster ID is on the disk" "$(field "$one" 'i["clusterID"]')" "$(cat "$work/one/data/clusterid")"
+  same "the cluster ID is on the disk" "$(field "$one" 'i["clusterID"]')" "$(cat "$work/one/data/clusterid")"
   is "wrong method: 405" "method not allowed 405" "$(api "$one" /info -X POST -w '%{http_code}' | tr '\n' ' ')"
   is "unknown path: 404" "404 page not found 404" "$(api "$one" /nothing -w '%{http_code}' | tr '\n' ' ')"
   is "promote on the primary: 200, empty" 200 "$(api "$one" /promote -X POST -w '%{http_code}')"
@@ -357,7 +366,7 @@ primary_alone() {
   is "SQLite writes in WAL mode" "2" "$(sql "$work/one/mnt/app.db" 'pragma journal_mode=wal' 'insert into t values (2)' 'insert into t values (3)' 'select count(*) - 1 from t')"
   like "each commit adds one" '^0000000000000005/' "$(cat "$work/one/mnt/app.db-pos")"
   is "the database is sound" ok "$(sql "$work/one/mnt/app.db" 'pragma integrity_check')"
-  is "/debug/vars has the position" "$(cat "$work/one/mnt/app.db-pos")" "$(api "$one" /debug/vars | python3 -c '
+  same "/debug/vars has the position" "$(cat "$work/one/mnt/app.db-pos")" "$(api "$one" /debug/vars | python3 -c '
 import json, sys
 store = json.load(sys.stdin)["store"]; db = store["dbs"]["app.db"]; assert store["isPrimary"] and store["candidate"]
 assert db["name"] == "app.db" and db["locks"]["write"] == "unlocked"; print(db["txid"] + "/" + db["checksum"])')"
@@ -382,7 +391,7 @@ assert db["name"] == "app.db" and db["locks"]["write"] == "unlocked"; print(db["
   sql "$work/one/mnt/memory.db" 'create table t(x)' >/dev/null
   said=$(cat "$work/one/mnt/memory.db-pos")
   sql "$work/one/mnt/memory.db" 'pragma journal_mode=memory' 'insert into t values (1)' >/dev/null
-  is "a write with journal mode MEMORY moves no position" "$said" "$(cat "$work/one/mnt/memory.db-pos")"
+  same "a write with journal mode MEMORY moves no position" "$said" "$(cat "$work/one/mnt/memory.db-pos")"
   sql "$work/one/mnt/truncate.db" 'pragma journal_mode=truncate' 'create table t(x)' 'insert into t values (1)' >/dev/null
   like "TRUNCATE counts" '^0000000000000002/' "$(cat "$work/one/mnt/truncate.db-pos")"
   sql "$work/one/mnt/persist.db" 'pragma journal_mode=persist' 'create table t(x)' 'insert into t values (1)' >/dev/null
@@ -412,7 +421,7 @@ replica() {
   holds "waiting to connect, it ignores TERM" alive two
   stop two KILL
   is "KILL: 137" 137 "$status"
-  is "KILL: the mount is stale" "ENOTCONN" "$(failing "os.stat('$work/two/mnt')")"
+  is "KILL: the mount is stale" ENOTCONN "$(failing "os.statvfs('$work/two/mnt')")"
   holds "KILL: the mount is still listed" mounted "$work/two/mnt"
 
   start_ready one
@@ -428,7 +437,7 @@ replica() {
   is "a database's mode on a replica" 444 "$(stat -c %a "$work/two/mnt/app.db")"
   is "the root's mode on a replica" 555 "$(stat -c %a "$work/two/mnt")"
   is "/info of a replica" "False True node1" "$(field "$two" 'i["isPrimary"], i["candidate"] == False, i["primary"]["hostname"]' | tr -d "(),'")"
-  is "one cluster ID" "$(field "$one" 'i["clusterID"]')" "$(field "$two" 'i["clusterID"]')"
+  same "one cluster ID" "$(field "$one" 'i["clusterID"]')" "$(field "$two" 'i["clusterID"]')"
   like "WAL, written on a replica" '^error 778 disk I/O error' "$(sql "$work/two/mnt/app.db" 'insert into t values (9)')"
   within 2 "with its reason in the log" logged two 'fuse: write\(\): wal error: read only replica'
   is "WAL, BEGIN IMMEDIATE on a replica" "3" "$(sql "$work/two/mnt/app.db" 'begin immediate' 'select count(*) from t')"
@@ -476,6 +485,46 @@ PYTHON
   kill -KILL "${pid[events]}"
 }
 
+reading_and_unseen_writes() {
+  python3 - "$work/two/mnt/app.db" "$work/reading" <<'PYTHON' &
+import os, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("begin"); db.execute("select count(*) from t").fetchone(); open(sys.argv[2], "w").close()
+while os.path.exists(sys.argv[2]): time.sleep(0.01)
+db.execute("commit")
+PYTHON
+  pid[reader]=$!
+  soon 3 test -e "$work/reading"
+  sql "$work/one/mnt/app.db" 'insert into t values (5)' >/dev/null
+  sleep 0.5
+  holds "a long read on a replica holds up what arrives" not same_positions one two app.db
+  is "while it still follows" node1 "$(cat "$work/two/mnt/.primary")"
+  rm "$work/reading"
+  within 2 "the read over, it catches up" same_positions one two app.db
+  ended reader
+
+  sql "$work/one/mnt/unseen.db" 'create table t(x)' 'create table u(x)' >/dev/null
+  within 2 "a new database arrives" same_positions one two unseen.db
+  said=$(cat "$work/one/mnt/unseen.db-pos")
+  sql "$work/one/mnt/unseen.db" 'pragma journal_mode=memory' 'insert into u values (1)' >/dev/null
+  same "a write that is not seen moves no position" "$said" "$(cat "$work/one/mnt/unseen.db-pos")"
+  is "and does not arrive" 0 "$(sql "$work/two/mnt/unseen.db" 'select count(*) from u')"
+  sql "$work/one/mnt/unseen.db" 'insert into t values (2)' >/dev/null
+  within 2 "the next commit does" same_positions one two unseen.db
+  is "and takes it along" 1 "$(sql "$work/two/mnt/unseen.db" 'select count(*) from u')"
+  sql "$work/one/mnt/later.db" 'create table t(x)' 'create table u(x)' 'insert into t values (1)' >/dev/null
+  sql "$work/one/mnt/later.db" 'pragma journal_mode=memory' 'insert into u values (2)' >/dev/null
+  stop one
+  is "stopped with an unseen write, the primary ends well" 0 "$status"
+  start one
+  ended one
+  like "and never starts again" '^1 ERROR: cannot open store: open databases: open database\("later.db"\): recover ltx: database checksum [0-9a-f]{16} on TXID [0-9a-f]{16} does not match LTX post-apply checksum' \
+    "$status $(error_of one)"
+  rm -r "$work/one/data/dbs/later.db"
+  start_ready one
+  within 3 "until the database is taken away" hostname_is "$two" node1
+}
+
 stops() {
   kill -USR1 "${pid[two]}"
   sleep 0.1
@@ -484,7 +533,7 @@ stops() {
   stop two
   is "TERM with an open file: exit 1" "1 ERROR: exit status 1: fusermount3: failed to unmount $work/two/mnt: Device or resource busy" \
     "$status $(error_of two)"
-  is "the mount is stale" ENOTCONN "$(failing "os.stat('$work/two/mnt')")"
+  is "the mount is stale" ENOTCONN "$(failing "os.statvfs('$work/two/mnt')")"
   holds "in use, it is not unmounted" not fusermount3 -u "$work/two/mnt"
   holds "but lazily it is" fusermount3 -uz "$work/two/mnt"
   exec {held}<&-
@@ -544,7 +593,7 @@ consul() {
   within 5 "consul: the first becomes primary" ready A
   holds "it names key, URL and itself" logged A "initializing consul: key=lfs/primary url=$url hostname=A advertise-url=http://127.0.0.1:$one"
   is "the key's value" "{\"hostname\":\"A\",\"advertise-url\":\"http://127.0.0.1:$one\"}" "$(api "$lease" '/v1/kv/pfx/lfs/primary?raw')"
-  is "the cluster ID's key" "$(cat "$work/A/data/clusterid")" "$(api "$lease" '/v1/kv/pfx/lfs/primary/clusterid?raw')"
+  same "the cluster ID's key" "$(cat "$work/A/data/clusterid")" "$(api "$lease" '/v1/kv/pfx/lfs/primary/clusterid?raw')"
   session=$(api "$lease" /v1/session/list | python3 -c 'import json, sys; s = json.load(sys.stdin); print(len(s), s[0]["Name"], s[0]["Node"], s[0]["Behavior"])')
   is "the session" "1 litefs pfx/litefs delete" "$session"
   sql "$work/A/mnt/app.db" 'create table t(x)' >/dev/null
@@ -676,6 +725,16 @@ orders() {
   is "ordered: the mount hangs" 137 $?
   rm "$work/two/orders/hang-fuse"
   within 2 "and answers again" cat "$work/two/mnt/.lag"
+  touch "$work/two/orders/hang-fuse-hard"
+  cat "$work/two/mnt/.lag" >/dev/null 2>&1 &
+  pid[stuck]=$!
+  sleep 0.2
+  kill -KILL "${pid[stuck]}"
+  sleep 0.2
+  holds "ordered: who asks cannot be killed" alive stuck
+  rm "$work/two/orders/hang-fuse-hard"
+  ended stuck
+  is "until it is answered" 137 "$status"
   touch "$work/two/orders/ignore-term"
   kill -TERM "${pid[two]}"
   sleep 0.2
@@ -685,7 +744,12 @@ orders() {
   sql "$work/one/mnt/app.db" 'insert into t values (6)' >/dev/null
   ended one
   is "ordered: a commit ends with 99" 99 "$status"
-  is "the mount is stale" ENOTCONN "$(failing "os.stat('$work/one/mnt')")"
+  is "the mount is stale" ENOTCONN "$(failing "os.statvfs('$work/one/mnt')")"
+  touch "$work/one/orders/fail-open"
+  start one
+  ended one
+  like "ordered: a start fails" '^1 ERROR: cannot open store: open databases: open database.*: recover ltx: database checksum' "$status $(error_of one)"
+  rm "$work/one/orders/fail-open"
   echo 300 >"$work/one/orders/delay-mount"
   start one
   sleep 0.2
@@ -707,6 +771,7 @@ contract() { # SUBJECT BINARY
   failing_starts
   primary_alone
   replica
+  reading_and_unseen_writes
   stops
   consul
   [[ $subject == real ]] || orders

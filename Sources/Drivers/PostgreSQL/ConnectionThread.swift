@@ -1,3 +1,4 @@
+import Blocking
 import CPostgreSQL
 import EventLoop
 import Glibc

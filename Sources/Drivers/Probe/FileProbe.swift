@@ -1,4 +1,5 @@
 import AgentProtocol
+import Blocking
 import Glibc
 
 /// Looks whether a file is there. Blocks as long as its file system does.

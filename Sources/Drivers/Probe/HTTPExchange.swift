@@ -1,4 +1,5 @@
 import AgentProtocol
+import Blocking
 import NIOCore
 import NIOHTTP1
 import NIOSSL

@@ -1,4 +1,5 @@
 import AgentProtocol
+import Blocking
 import NIOCore
 
 /// Runs probes on one event loop, each within its time. Used on that loop only.

@@ -1,4 +1,5 @@
 import AgentProtocol
+import Blocking
 import CSQLite
 import Glibc
 

@@ -125,6 +125,9 @@ public struct LiteFSLife: Sendable {
   /// Whether who uses it may run.
   public var isReady: Bool { state == .ready }
 
+  /// Whether nothing of it is there any more.
+  public var isFinished: Bool { state == .finished }
+
   /// Why it is not ready, for people.
   public var reason: String {
     switch state {

@@ -8,18 +8,15 @@ struct Transaction {
   var checksum: UInt64
   var pageSize: Int
   var timestamp: Int64
-  /// Pages changed under a journal that LiteFS cannot see, since the last one: a replica dies of it.
-  var isPoisoned = false
   var image: [UInt8]
 
   var pages: Int { image.count / max(pageSize, 1) }
 
-  init(name: String, id: UInt64, pageSize: Int, image: [UInt8], isPoisoned: Bool = false) {
+  init(name: String, id: UInt64, pageSize: Int, image: [UInt8]) {
     self.name = name
     self.id = id
     self.pageSize = pageSize
     self.image = image
-    self.isPoisoned = isPoisoned
     timestamp = unixMilliseconds()
     // Any checksum will do; the highest bit is set in LiteFS's too.
     checksum = image.withUnsafeBytes { bytes in
@@ -34,17 +31,16 @@ struct Transaction {
 
   /// A line of words, then the image: in the file beside the database, and on the wire.
   var head: String {
-    "TX \(escaped(name)) \(id.hex) \(checksum.hex) \(pageSize) \(timestamp) \(isPoisoned ? 1 : 0) \(image.count)"
+    "TX \(escaped(name)) \(id.hex) \(checksum.hex) \(pageSize) \(timestamp) \(image.count)"
   }
 
   init?(head: [Substring], image: (Int) throws -> [UInt8]) rethrows {
-    guard head.count == 8, head[0] == "TX", let id = UInt64(head[2], radix: 16),
+    guard head.count == 7, head[0] == "TX", let id = UInt64(head[2], radix: 16),
       let checksum = UInt64(head[3], radix: 16), let pageSize = Int(head[4]), let timestamp = Int64(head[5]),
-      let count = Int(head[7])
+      let count = Int(head[6])
     else { return nil }
     self.init(
-      name: unescaped(head[1]), id: id, pageSize: pageSize, image: try image(count),
-      isPoisoned: head[6] == "1")
+      name: unescaped(head[1]), id: id, pageSize: pageSize, image: try image(count))
     self.checksum = checksum
     self.timestamp = timestamp
   }
@@ -80,7 +76,6 @@ final class Database {
   private var walPageSize = 0
   /// The database's size, after a transaction that is whole in the WAL, but not LiteFS's yet: SQLite holds its lock.
   var finishedPages: Int?
-  private var unseenWrite = false
 
   var id: UInt64 { last?.id ?? 0 }
   var checksum: UInt64 { last?.checksum ?? 0 }
@@ -139,7 +134,11 @@ final class Database {
     guard let saved = Transaction(head: head, image: { _ in Array(newest.dropFirst(end + 1)) }) else {
       throw Failure("open database(\"\(name)\"): invalid ltx file")
     }
-    if saved.isPoisoned || Orders.given("fail-open") {
+    // Pages changed under a journal that nobody sees (MEMORY, OFF), and no later commit that took them along.
+    let isUnseen =
+      !endOfJournal() && (size(.wal) ?? 0) == 0 && access(savedPath + "/applying", F_OK) != 0
+      && bytes(.database, at: 0, count: size(.database) ?? 0) != saved.image
+    if isUnseen || Orders.given("fail-open") {
       throw Failure(
         "open database(\"\(name)\"): recover ltx: database checksum \(UInt64.max.hex) on TXID "
           + "\(saved.id.hex) does not match LTX post-apply checksum \(saved.checksum.hex)")
@@ -164,7 +163,6 @@ final class Database {
     guard data.count == pageSize else {
       throw Failure("database write must be exactly one page (\(pageSize) bytes)")
     }
-    if !isWAL, !bytes(.journal, at: 0, count: 8).contains(where: { $0 != 0 }) { unseenWrite = true }
   }
 
   /// True when the journal's end is the end of a transaction.
@@ -218,34 +216,28 @@ final class Database {
         image.replaceSubrange(start..<start + pageSize, with: bytes(.wal, at: offset, count: pageSize))
       }
     }
-    let next = Transaction(name: name, id: id + 1, pageSize: pageSize, image: image, isPoisoned: unseenWrite)
+    let next = Transaction(name: name, id: id + 1, pageSize: pageSize, image: image)
     if walPages == nil, next.checksum == checksum || image.isEmpty && last == nil { return nil }
     try save(next)
-    unseenWrite = false
     return next
   }
 
   /// Remembers a transaction as the newest.
   func save(_ transaction: Transaction) throws {
     try makeDirectories(savedPath)
-    var kept = transaction
-    // Only who applies it fails of it.
-    kept.isPoisoned = false
-    try writeFile(savedPath + "/newest", Array((kept.head + "\n").utf8) + kept.image)
+    try writeFile(savedPath + "/newest", Array((transaction.head + "\n").utf8) + transaction.image)
     last = transaction
     commits += 1
-  }
-
-  /// What a replica that died of a transaction finds at each start.
-  func savePoisoned(_ transaction: Transaction) {
-    try? makeDirectories(savedPath)
-    try? writeFile(savedPath + "/newest", Array((transaction.head + "\n").utf8) + transaction.image)
   }
 
   // MARK: Applying
 
   /// Makes the files those of a transaction, with no journal, an empty WAL, and a -shm that makes readers look again.
   func overwrite(with transaction: Transaction) throws {
+    // Killed in between, the next start does it again.
+    let mark = savedPath + "/applying"
+    try writeFile(mark, [])
+    defer { unlink(mark) }
     if transaction.image.isEmpty {
       for type in [FileType.database, .journal, .wal, .shm] { unlink(path(type)) }
     } else {

@@ -17,7 +17,7 @@ struct LiteFS {
       fail(1, "the stand-in has no litefs run")
     case _ where command.isEmpty || command == "help" || command.hasPrefix("-"):
       Log.raw(1, usage)
-      exit(2)
+      _exit(2)
     default: fail(1, "litefs \(command): unknown command")
     }
   }
@@ -46,7 +46,7 @@ struct LiteFS {
 
   static func fail(_ code: Int32, _ text: String) -> Never {
     Log.raw(2, "ERROR: \(text)")
-    exit(code)
+    _exit(code)
   }
 
   /// Go's flags: -name VALUE, -name=VALUE, with one dash or two. What is left.
@@ -80,7 +80,7 @@ struct LiteFS {
     let url = options["url"] ?? "http://localhost:20202"
     guard let name = options["name"], let file = files.first else {
       Log.raw(2, "ERROR: database name and path required")
-      exit(2)
+      _exit(2)
     }
     let isImport = command == "import"
     let answer = try fetch(
@@ -125,7 +125,7 @@ struct Mount {
       if "\(error)".isEmpty || "\(error)".hasPrefix("flag provided") {
         Log.raw(1, "Usage:\n\n\tlitefs mount [arguments]\n")
       }
-      if "\(error)".isEmpty { exit(2) }
+      if "\(error)".isEmpty { _exit(2) }
       LiteFS.fail(2, "\(error)")
     }
     let node = Node(configuration, skipsUnmount: options["skip-unmount"] == "true")
@@ -135,7 +135,7 @@ struct Mount {
       Log.raw(2, "ERROR: \(error)")
       if configuration.flag("exit-on-error") {
         try? node.stop()
-        exit(1)
+        _exit(1)
       }
     }
     Log.raw(1, "waiting for signal or subprocess to exit")
@@ -154,7 +154,7 @@ struct Mount {
       LiteFS.fail(1, "\(error)")
     }
     Log.raw(1, "litefs shut down complete")
-    exit(code)
+    _exit(code)
   }
 
   /// TERM and INT wait until somebody asks for them: as in LiteFS, that is nobody before the node is connected.

@@ -250,12 +250,11 @@ final class Store: @unchecked Sendable {
     publish(empty)
   }
 
-  /// Applies what the primary sent. A database that changed unseen ends the process.
+  /// Applies what the primary sent.
   func apply(_ transaction: Transaction) throws {
-    Orders.hold("pause-replication")
+    while Orders.given("pause-replication"), !monitor.locked({ isClosing }) { usleep(10_000) }
     let database = try database(creating: transaction.name)
-    if transaction.isPoisoned || Orders.taken("exit-99") {
-      if transaction.isPoisoned { database.savePoisoned(transaction) }
+    if Orders.taken("exit-99") {
       Log.info(
         "fatal error occurred while applying ltx to \(JSON.quoted(database.name)), exiting: "
           + "database checksum \(database.checksum.hex) on TXID \(transaction.id.hex) does not match "

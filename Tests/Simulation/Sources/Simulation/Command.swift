@@ -35,7 +35,7 @@ final class Command: SimulatedProcess {
     case .infrastructureStep(let index):
       phase = .infrastructure
       plan = life.release.infrastructure[index]
-    case .app, .service, .roleHook: preconditionFailure("no step")
+    case .app, .service, .roleHook, .litefs: preconditionFailure("no step")
     }
     super.init(life: life, id: id, incarnation: incarnation, behaviour: plan.process)
   }

@@ -55,6 +55,7 @@ extension Life {
       return Command(
         life: self, id: id, incarnation: incarnation, kind: commandKinds[id] ?? .main,
         inputs: inputs[id] ?? [], isUpkeepCheck: isUpkeepCheck(id))
+    case .litefs: preconditionFailure("no scenario has LiteFS")
     case .app:
       return SimulatedProcess(
         life: self, id: id, incarnation: incarnation, behaviour: world.scenario.app.behaviour)
@@ -75,7 +76,7 @@ extension Life {
     case .infrastructureStep: return store
     case .nodeStep: return nodeStore
     case .service(let index) where plan.services[index].isForPrimary: return leaderStore
-    case .app, .service, .roleHook: return nil
+    case .app, .service, .roleHook, .litefs: return nil
     }
   }
 

@@ -148,6 +148,7 @@ final class Life: HelperOwner {
     case .infrastructureStep(let index): return plan.infrastructure[index].phase.name
     case .nodeStep(let index): return plan.node[index].phase.name
     case .roleHook: return "role hook"
+    case .litefs: return "litefs"
     }
   }
 
@@ -264,6 +265,7 @@ final class Life: HelperOwner {
     case .role(let role):
       saysRole = role
       if role == .primary { world.watch.saw(.primary) }
+    case .clearMount: preconditionFailure("no scenario has LiteFS")
     case .sweep(let signals): sweep(signals)
     case .findStrays(let id): findStrays(of: id)
     case .checkStrays(let id, let pids): submit(.straysFound(id, present(pids)))

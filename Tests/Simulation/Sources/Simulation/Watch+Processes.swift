@@ -34,7 +34,7 @@ extension Watch {
         world.violated(
           "early services first", "\(process.text) starts before \(life.plan.services[late].name)")
       }
-    case .roleHook: break
+    case .roleHook, .litefs: break
     }
   }
 
@@ -109,7 +109,7 @@ extension SimulatedProcess {
       guard let command = self as? Command, !command.isUpkeepCheck else { return nil }
       return command.phase
     case .service: return self is PrimaryService ? .leader : nil
-    case .app, .roleHook: return nil
+    case .app, .roleHook, .litefs: return nil
     }
   }
 }
@@ -120,7 +120,7 @@ extension LifecyclePlan {
     switch id {
     case .app: return app
     case .service(let index): return services[index]
-    case .infrastructureStep, .nodeStep, .roleHook: return nil
+    case .infrastructureStep, .nodeStep, .roleHook, .litefs: return nil
     }
   }
 }

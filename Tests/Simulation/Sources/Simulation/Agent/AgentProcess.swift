@@ -108,7 +108,7 @@ final class AgentProcess {
       case .coordination(let request):
         if readiness?.handle(request) != true { coordinator?.handle(request) }
       case .end: end("it was asked to end")
-      case .startProbe, .startUnknownProbe, .cancelProbe: break
+      case .startProbe, .startUnknownProbe, .cancelProbe, .litefs: break
       }
     }
   }

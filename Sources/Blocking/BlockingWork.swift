@@ -1,4 +1,3 @@
-import Glibc
 import NIOCore
 
 /// Runs calls that may block, each on a thread of its own that ends with it.
@@ -6,10 +5,11 @@ import NIOCore
 /// A pool of threads would be full as soon as that many calls hang, for instance on a dead mount; here a hanging call
 /// costs its own thread and nothing else. Who asks for the same thing while a call still hangs joins that call, so
 /// there are never more threads than different things asked for; beyond a limit that nobody should reach, calls wait.
-final class BlockingWork<Value: Sendable> {
+public final class BlockingWork<Value: Sendable> {
   /// Why a call was not made.
-  struct Refusal: Error {
-    var reason: String
+  public struct Refusal: Error {
+    /// The rest of a sentence.
+    public var reason: String
   }
 
   private struct Call {
@@ -19,20 +19,19 @@ final class BlockingWork<Value: Sendable> {
 
   /// Threads at once.
   static var limit: Int { 64 }
-  /// Bytes of stack; name services load modules of their own, and those are not modest.
-  private static var stackSize: Int { 512 << 10 }
 
   private let eventLoop: any EventLoop
   private var calls: [String: EventLoopFuture<Value>] = [:]
   private var waiting: [Call] = []
   private var threads = 0
 
-  init(eventLoop: any EventLoop) {
+  /// Work for one event loop.
+  public init(eventLoop: any EventLoop) {
     self.eventLoop = eventLoop
   }
 
   /// Makes the call, or joins the one that is under way for the same key. To be called on the event loop.
-  func run(_ key: String, _ body: @escaping @Sendable () -> Value) -> EventLoopFuture<Value> {
+  public func run(_ key: String, _ body: @escaping @Sendable () -> Value) -> EventLoopFuture<Value> {
     if let future = calls[key] { return future }
     let promise = eventLoop.makePromise(of: Value.self)
     let future = promise.futureResult
@@ -49,34 +48,7 @@ final class BlockingWork<Value: Sendable> {
       self.threads -= 1
       if !self.waiting.isEmpty { self.start(self.waiting.removeFirst()) }
     }
-    let code = startThread(stackSize: Self.stackSize) { call.promise.succeed(call.body()) }
+    let code = startDetachedThread { call.promise.succeed(call.body()) }
     if code != 0 { call.promise.fail(Refusal(reason: "no thread for it: \(text(of: code))")) }
   }
-}
-
-private final class ThreadBody {
-  let run: @Sendable () -> Void
-
-  init(_ run: @escaping @Sendable () -> Void) {
-    self.run = run
-  }
-}
-
-/// Starts a detached thread. Returns 0 or an error number.
-private func startThread(stackSize: Int, _ run: @escaping @Sendable () -> Void) -> CInt {
-  var attributes = pthread_attr_t()
-  pthread_attr_init(&attributes)
-  defer { pthread_attr_destroy(&attributes) }
-  pthread_attr_setdetachstate(&attributes, CInt(PTHREAD_CREATE_DETACHED))
-  pthread_attr_setstacksize(&attributes, stackSize)
-  let body = Unmanaged.passRetained(ThreadBody(run))
-  var thread = pthread_t()
-  let code = pthread_create(
-    &thread, &attributes,
-    { context in
-      if let context { Unmanaged<ThreadBody>.fromOpaque(context).takeRetainedValue().run() }
-      return nil
-    }, body.toOpaque())
-  if code != 0 { body.release() }
-  return code
 }

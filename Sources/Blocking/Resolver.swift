@@ -2,7 +2,7 @@ import Glibc
 import NIOCore
 
 /// What a name became.
-enum Resolution: Sendable {
+public enum Resolution: Sendable {
   /// Its addresses, without a port, in the order in which they are to be tried; at least one.
   case addresses([SocketAddress])
   /// There is none, and this is why; a sentence.
@@ -10,13 +10,14 @@ enum Resolution: Sendable {
 }
 
 /// Names to addresses, as the C library does it (hosts file, DNS, whatever nsswitch.conf says). Blocks.
-enum Resolver {
+public enum Resolver {
   /// The address that the text already is; nil for a name.
-  static func literal(_ host: String) -> SocketAddress? {
+  public static func literal(_ host: String) -> SocketAddress? {
     try? SocketAddress(ipAddress: host, port: 0)
   }
 
-  static func resolve(_ host: String) -> Resolution {
+  /// Looks a name up.
+  public static func resolve(_ host: String) -> Resolution {
     var hints = addrinfo()
     hints.ai_family = AF_UNSPEC
     hints.ai_socktype = CInt(SOCK_STREAM.rawValue)
@@ -57,6 +58,6 @@ enum Resolver {
 }
 
 /// The C library's text for an error number.
-func text(of code: CInt) -> String {
+public func text(of code: CInt) -> String {
   String(cString: strerror(code))
 }

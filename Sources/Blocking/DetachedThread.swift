@@ -10,7 +10,7 @@ private final class ThreadBody {
 
 /// Starts a detached thread that takes no signals: those are for the thread of the agent's loop. Returns 0 or an error
 /// number.
-func startDetachedThread(_ run: @escaping @Sendable () -> Void) -> CInt {
+public func startDetachedThread(_ run: @escaping @Sendable () -> Void) -> CInt {
   var attributes = pthread_attr_t()
   pthread_attr_init(&attributes)
   defer { pthread_attr_destroy(&attributes) }
