@@ -73,6 +73,7 @@ let agentTargets: [Target] =
       dependencies: [
         "Blocking", "AgentProtocol", "EventLoop", "CLinux",
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOConcurrencyHelpers", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
       ],
@@ -88,8 +89,8 @@ let agentTargets: [Target] =
     .testTarget(
       name: "AgentTests",
       dependencies: [
-        "supervisor-agent", "AgentProtocol", "ReleaseRecords", "PostgreSQLDriver", "LiteFS", "EventLoop",
-        "CSQLite", "TestSupport",
+        "supervisor-agent", "Agent", "AgentProtocol", "ReleaseRecords", "PostgreSQLDriver", "LiteFS",
+        "EventLoop", "CSQLite", "TestSupport", .product(name: "NIOCore", package: "swift-nio"),
       ]),
     .systemLibrary(name: "CPostgreSQL", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"])]),

@@ -16,7 +16,7 @@ cd -- "$root"
 logs=$root/.build-tests/logs
 release=$root/.build-release/out
 
-stages=(format shell imports checks release test try address thread fuzz simulation)
+stages=(format shell imports checks release test litefs try address thread fuzz simulation)
 declare -A about=(
   [format]="swift format, strictly"
   [shell]="shellcheck of every shell script"
@@ -24,6 +24,7 @@ declare -A about=(
   [checks]="the checks themselves, on planted mistakes; the settings' schema"
   [release]="the release build, PID 1 without shared objects"
   [test]="the tests, end to end ones against the release build"
+  [litefs]="what LiteFS does, asked of the stand-in, and of LITEFS_BINARY when that names a real one"
   [try]="the example projects: started, used, stopped"
   [address]="the unit tests under the address sanitizer"
   [thread]="the unit tests under the thread sanitizer"
@@ -74,8 +75,21 @@ stage_test() {
   # Costs next to nothing when the release stage has just run.
   deploy/build.sh "$release"
   Tests/Python/environment.sh
+  if [[ -c /dev/fuse ]]; then
+    Tests/LiteFSStandIn/build.sh
+  fi
   swift build --build-tests
   run_tests env SUPERVISOR_BINARY="$release/supervisor" swift test --skip-build --parallel
+}
+
+stage_litefs() {
+  local status=0
+  Tests/LiteFSStandIn/contract.sh || status=$?
+  if ((status == 69)); then
+    echo "skipped: nothing can be mounted here"
+    return 0
+  fi
+  return "$status"
 }
 
 stage_try() {
@@ -129,7 +143,7 @@ run_tests() {
 # jsonschema), and the servers that they start (PostgreSQL, PgBouncer, Redis).
 install_missing() {
   deploy/install-missing.sh binutils libyaml-dev libsqlite3-dev libpq-dev shellcheck curl procps util-linux tini dumb-init catatonit \
-    openssl python3-jsonschema python3-yaml postgresql pgbouncer redis-server
+    openssl python3-jsonschema python3-yaml postgresql pgbouncer redis-server fuse3 libfuse3-dev
 }
 
 list_stages() {

@@ -21,7 +21,7 @@ public final class AgentConnection {
   /// What waits to be sent, at most. An agent that reads nothing is killed.
   static let maximumQueue = 256 << 10
 
-  private let loop: EventLoop
+  let loop: EventLoop
   private let table: ProcessTable
   private let image: ProcessImage
   private var life: AgentLife
@@ -36,6 +36,9 @@ public final class AgentConnection {
   private var onStopped: (() -> Void)?
   private var talk: CoordinationTalk?
   private var listeners: [UInt64: (CoordinationReport) -> Void] = [:]
+  /// The talk about LiteFS, and who listens.
+  var litefs: LiteFSTalk?
+  var onLiteFSReport: ((LiteFSReport) -> Void)?
   /// Reports whose turn has not come: whoever waits for one still needs us.
   private var undelivered = 0
 
@@ -112,7 +115,7 @@ public final class AgentConnection {
   public func ask(_ request: CoordinationRequest, onReport: ((CoordinationReport) -> Void)? = nil) {
     if let onReport, let id = request.id { listeners[id] = onReport }
     if case .cancel(let id) = request { listeners[id] = nil }
-    converse(.ask(request))
+    converse(CoordinationTalk.Event.ask(request))
   }
 
   private func converse(_ event: CoordinationTalk.Event) {
@@ -155,7 +158,7 @@ public final class AgentConnection {
 
   // MARK: Deciding
 
-  private func submit(_ event: AgentLife.Event) {
+  func submit(_ event: AgentLife.Event) {
     events.append(event)
     guard !isHandling else { return }
     isHandling = true
@@ -185,16 +188,21 @@ public final class AgentConnection {
     case .result(let id, let outcome):
       guard let completion = completions.removeValue(forKey: id) else { return }
       loop.defer { completion(.success(outcome)) }
-    case .connected: converse(.connected)
-    case .endangered(let reason): converse(.endangered(reason))
-    case .disconnected(let reason): converse(.disconnected(reason))
+    case .connected:
+      converse(CoordinationTalk.Event.connected)
+      converse(LiteFSTalk.Event.connected)
+    case .endangered(let reason): converse(CoordinationTalk.Event.endangered(reason))
+    case .disconnected(let reason):
+      converse(CoordinationTalk.Event.disconnected(reason))
+      converse(LiteFSTalk.Event.disconnected(reason))
     case .log(let level, let text): onLog?(level, text)
     case .unavailable(let reason):
       let waiting = completions.sorted { $0.key < $1.key }
       completions = [:]
       let failure = AgentUnavailable(reason: reason)
       loop.defer { for (_, completion) in waiting { completion(.failure(failure)) } }
-      converse(.unavailable(reason))
+      converse(CoordinationTalk.Event.unavailable(reason))
+      converse(LiteFSTalk.Event.unavailable(reason))
     case .stopped:
       closeSocket()
       if let onStopped { loop.defer(onStopped) }
@@ -292,7 +300,9 @@ public final class AgentConnection {
       while let frame = try decoder.next() {
         guard let report = try AgentReport(frame) else { continue }
         submit(.report(incarnation: incarnation, report))
-        if case .coordination(let said) = report, case .running = life.state { converse(.report(said)) }
+        guard case .running = life.state else { continue }
+        if case .coordination(let said) = report { converse(CoordinationTalk.Event.report(said)) }
+        if case .litefs(let said) = report { converse(LiteFSTalk.Event.report(said)) }
       }
       return true
     } catch {
@@ -311,7 +321,7 @@ public final class AgentConnection {
     }
   }
 
-  private func send(_ request: AgentRequest) {
+  func send(_ request: AgentRequest) {
     guard socket >= 0 else { return }
     let bytes = request.frame.bytes
     guard queue.count + bytes.count <= Self.maximumQueue else {

@@ -2,6 +2,7 @@ import ArgumentParser
 import CLinux
 import EventLoop
 import Glibc
+import Lifecycle
 import LiteFS
 import Phases
 import Processes
@@ -79,16 +80,5 @@ struct LiteFSCommand: ParsableCommand {
       Stderr.write("supervisor: \(path) cannot be written: \(errorText(failure))\n")
       throw ArgumentParser.ExitCode(1)
     }
-  }
-}
-
-/// Whose mount it is.
-enum LiteFSUsers {
-  /// Whether a user, as settings name it, is another one than ours. One that nobody knows is.
-  static func isOther(_ user: String) -> Bool {
-    let name = user.split(separator: ":").first.map { String($0) } ?? user
-    let own = geteuid()
-    if let number = UInt32(name) { return number != own }
-    return UserDatabase.system().user(id: own)?.name != name
   }
 }

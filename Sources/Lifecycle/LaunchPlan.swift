@@ -15,8 +15,8 @@ public struct LaunchPlan: Sendable {
 
   /// What runs when the role changes.
   public var roleHook: ProcessImage?
-  /// LiteFS.
-  public var litefs: ProcessImage?
+  /// LiteFS; nil: this supervisor runs none.
+  public var litefs: LiteFSLaunch?
   /// What is waited for.
   public var waits: [WaitID: [Dependency]] = [:]
   /// How long, where a wait has no time of its own.

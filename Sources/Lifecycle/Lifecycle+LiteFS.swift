@@ -12,9 +12,11 @@ extension Lifecycle {
 
   mutating func feedLiteFS(_ event: LiteFSLife.Event, at now: MonotonicInstant) -> [Effect] {
     guard var life = litefs else { return [] }
+    let before = role
     let inner = life.handle(event, at: now)
     litefs = life
-    var effects: [Effect] = []
+    // Whoever starts because of it is told what it is because of.
+    var effects: [Effect] = stage == .running && role != before ? [.role(role)] : []
     for effect in inner { effects += perform(effect, at: now) }
     return effects
   }

@@ -1,6 +1,7 @@
 import Coordination
 import EventLoop
 import Journal
+import LiteFS
 import Phases
 import Processes
 
@@ -9,7 +10,16 @@ extension Lifecycle {
   /// What this node is, as far as anything here gives a role.
   var role: Snapshot.Role {
     guard plan.takesPartInElection else { return .none }
+    if let litefs { return Self.role(litefs.role) }
     return leader.isLeading ? .primary : .replica
+  }
+
+  private static func role(_ role: LiteFSRole) -> Snapshot.Role {
+    switch role {
+    case .primary: .primary
+    case .replica: .replica
+    case .none, .unknown: .none
+    }
   }
 
   mutating func feedLeader(_ event: LeaderElection.Event, at now: MonotonicInstant) -> [Effect] {

@@ -149,7 +149,7 @@ public struct LifecyclePlan: Sendable {
   /// Whether anything here depends on who is the primary.
   public var takesPartInElection: Bool {
     guard scope == .life else { return false }
-    return hasRoleHook || services.contains { $0.isForPrimary }
+    return hasRoleHook || litefs != nil || services.contains { $0.isForPrimary }
       || infrastructure.contains { $0.phase.repeatsAfter != nil }
   }
 

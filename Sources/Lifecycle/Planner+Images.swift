@@ -98,6 +98,7 @@ extension Planner {
     variables.set("AUTOINIT_RUN_ID", to: RawString(runID.value))
     variables.set("SUPERVISOR_PHASE", to: RawString(phase))
     variables.set("SUPERVISOR_ROLE", to: "none")
+    if let litefs = settings.litefs { variables.set("LITEFS_MOUNT_PATH", to: RawString(litefs.mountPath)) }
     // How strays of this process are told from those of others.
     variables.set(StrayMark.variable, to: RawString(key))
     variables.set("SUPERVISOR_ROLE_FILE", to: RawString(roleFile))

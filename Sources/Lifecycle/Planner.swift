@@ -17,7 +17,8 @@ public struct Planner {
   /// The namespace in shared backends.
   let project: String?
   private let stateDirectory: String
-  private let scope: LifecyclePlan.Scope
+  let runDirectory: String
+  let scope: LifecyclePlan.Scope
   private let inputs: [StepInput]
   /// What is wrong, one sentence each.
   public internal(set) var problems: [String] = []
@@ -43,6 +44,7 @@ public struct Planner {
       settings.coordination.isShared
       ? ProjectName(settings, workingDirectory: context.directory?.bytes ?? [UInt8(ascii: "/")]).value : nil
     runID = RunID(given: settings.runID, workingDirectory: context.directory?.bytes ?? [UInt8(ascii: "/")])
+    self.runDirectory = runDirectory
     roleFile = runDirectory + "/role"
   }
 
@@ -65,6 +67,7 @@ public struct Planner {
       plan.node.append(add(step, .nodeStep(index), isFatal: isFatal, to: &launch))
     }
     setRules(&plan)
+    addLiteFS(&plan, &launch)
     addWaits(&plan, &launch)
     if let hook = settings.hooks.onRoleChange, scope == .life {
       plan.hasRoleHook = true
@@ -103,6 +106,7 @@ public struct Planner {
       name: settings.name, restart: restart, stop: stopPolicy(settings.stop),
       check: settings.healthCheck.map(check))
     plan.startsEarly = settings.start != .withApp
+    plan.startsBeforeLiteFS = settings.start == .beforeLiteFS
     plan.stopsAllOnFailure = settings.onFailure == .stopAll
     plan.waits = !settings.dependencies.isEmpty
     plan.isForPrimary = settings.role == .primary
@@ -144,7 +148,7 @@ public struct Planner {
     launch.waitTimeout = settings.timeout
     launch.coordination = Planner.coordination(
       settings, runID: runID, owner: plan.owner, workingDirectory: context.directory)
-    guard !launch.waits.isEmpty || launch.coordination != nil else { return }
+    guard !launch.waits.isEmpty || launch.coordination != nil || launch.litefs != nil else { return }
     launch.agentEnvironment = context.environment
     do throws(AgentPath.Missing) {
       launch.agentProgram = try AgentPath.find(environment: context.environment)

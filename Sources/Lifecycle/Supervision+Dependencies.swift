@@ -42,19 +42,21 @@ extension Supervision {
     guard let program = launch.agentProgram else { return nil }
     let agent = AgentConnection(
       loop: loop, table: table, program: program, role: .coordination, environment: launch.agentEnvironment)
-    agent.onLog = { [weak self] level, text in
-      let own: LogLevel =
-        switch level {
-        case .debug: .debug
-        case .info: .info
-        case .warning: .warning
-        case .error: .error
-        }
-      self?.note(own, text)
-    }
+    agent.onLog = { [weak self] in self?.noteOfAgent($0, $1) }
     if let scope = launch.coordination { agent.coordinate(scope) }
     self.agent = agent
     return agent
+  }
+
+  func noteOfAgent(_ level: AgentReport.LogLevel, _ text: String) {
+    let own: LogLevel =
+      switch level {
+      case .debug: .debug
+      case .info: .info
+      case .warning: .warning
+      case .error: .error
+      }
+    note(own, text)
   }
 
   /// It is about to be needed for the leader lock, or holds it now and then.

@@ -9,6 +9,7 @@ import Processes
 
 extension Supervision {
   func perform(_ effect: SupervisedProcess.Effect, of id: ProcessID) {
+    if id == .litefs, case .spawn = effect {} else if id == .litefs { try? liteFSProcess(effect) }
     switch effect {
     case .spawn(let incarnation): spawn(id, incarnation)
     case .signalLeader(let signal): send(signal, to: id)
@@ -25,7 +26,7 @@ extension Supervision {
     switch id {
     case .app, .service: return launch.processes[id].map(withRole)
     case .roleHook: return launch.roleHook.map(withRole)
-    case .litefs: return launch.litefs
+    case .litefs: return launch.litefs?.image
     case .infrastructureStep, .nodeStep:
       // During the phases nobody is the primary yet.
       return lifecycle.leader.isActive ? stepImage(of: id).map(withRole) : stepImage(of: id)
@@ -127,6 +128,7 @@ extension Supervision {
     // but never before the last one is gone.
     let isCurrent = { [weak self] () -> Bool in self?.lifecycle.incarnation(of: id) == incarnation }
     do throws(SpawnFailure) {
+      if id == .litefs { try liteFSProcess(.spawn(incarnation: incarnation)) }
       var group: CInt = 0
       let pid = try table.spawn(
         image,
@@ -142,6 +144,7 @@ extension Supervision {
           if groupIsEmpty { unguard(id, group) }
           guard isCurrent() else { return }
           failedSignals.remove(id)
+          if id == .litefs { litefs?.processRuns(false) }
           if status == .signaled(.kill) { explainKill(of: lifecycle.name(of: id)) }
           takeOutputs(of: id, status)
           takeHookResults(of: id)

@@ -62,6 +62,10 @@ public final class Supervision {
   let leader: any LeaderBackend
   var nodeStore: DirectoryStore?
   var agent: AgentConnection?
+  /// What looks at LiteFS, and the agent that it looks through.
+  var litefs: LiteFSWatcher?
+  var liteFSAgent: AgentConnection?
+  let liteFSLeader: LiteFSLeader?
   /// Those that have been asked to end.
   var leavingAgents: [AgentConnection] = []
   var waiters: [WaitID: DependencyWaiter] = [:]
@@ -112,7 +116,8 @@ public final class Supervision {
       loop: loop, table: table, layout: layout, plan: plan, scope: launch.coordination, clock: clock,
       agent: agent)
     release = backends.release()
-    leader = backends.leader()
+    liteFSLeader = plan.litefs == nil ? nil : LiteFSLeader()
+    leader = liteFSLeader ?? backends.leader()
     agent.open = { [weak self] in self?.openAgent() }
     agent.endWhenIdle = { [weak self] in self?.endAgentWhenIdle() }
     release.onEvent = { [weak self] in self?.submit(.infrastructure($0)) }
@@ -163,6 +168,7 @@ public final class Supervision {
     while !pending.isEmpty {
       let next = pending.removeFirst()
       for effect in lifecycle.handle(next, at: .now) { perform(effect) }
+      liteFSLeaderLooks()
     }
     isHandling = false
   }
@@ -185,8 +191,7 @@ public final class Supervision {
     case .cancelWait(let id): cancelWait(id)
     case .leader(let effect): perform(effect)
     case .role(let role): publish(role)
-    case .clearMount:
-      submit(.litefs(.cleared(failure: "there is no supervisor-agent to look after LiteFS's mount")))
+    case .clearMount(let aborts): clearMount(aborts: aborts)
     case .sweep(let signals): sweep(signals)
     case .findStrays(let id): findStrays(of: id)
     case .checkStrays(let id, let pids): submit(.straysFound(id, pids.filter { isBelowUs($0) }))
@@ -224,12 +229,14 @@ public final class Supervision {
     leader.close()
     for waiter in waiters.values { waiter.cancel() }
     agent?.stop {}
+    litefs?.close()
+    liteFSAgent?.stop {}
     for search in searches.values { search.close() }
     if table.isEmpty { return loop.stop() }
     // An agent that hangs does not see that nobody needs it.
     loop.schedule(after: .milliseconds(300)) { [weak self] in
       guard let self else { return }
-      for agent in leavingAgents + [self.agent].compactMap({ $0 }) { agent.kill() }
+      for agent in leavingAgents + [self.agent, liteFSAgent].compactMap({ $0 }) { agent.kill() }
     }
     loop.schedule(after: .milliseconds(500)) { [weak self] in self?.loop.stop() }
   }

@@ -194,8 +194,9 @@ struct LiteFSFrameTests {
     if case .litefs(let report)? = try AgentReport(AgentReport.litefs(report).frame) { report } else { nil }
   }
 
-  @Test func `a list that is cut at the limit ends with a whole line`() throws {
-    let names = (0..<2000).map { "database-\($0).db" }
+  // Lines of 50 bytes, cut at each of their bytes.
+  @Test(arguments: 0..<50) func `a list that is cut at the limit ends with a whole line`(shift: Int) throws {
+    let names = [String(repeating: "a", count: 1 + shift)] + (1000..<3000).map { "database-\($0).db" }
     let sent = Dictionary(uniqueKeysWithValues: names.map { ($0, "0000000000000001/ab125b121374c4e2") })
     guard case .positions(let received)? = try again(.positions(sent)) else {
       Issue.record("no positions")

@@ -161,17 +161,24 @@ struct LiteFSCommandTests {
   }
 
   @Test(
-    "a LiteFS that this version cannot run is said before anything starts", arguments: ["mount", "directory"])
-  func notYet(mode: String) throws {
+    "a LiteFS that this version cannot run is said before anything starts",
+    arguments: [
+      ("mode: directory", "", "\"directory\" is not supported yet"),
+      ("mode: external", "", "\"external\" is not supported yet"),
+      (
+        "mode: mount, lease: {primary: n}", "infrastructure: {steps: [{name: migrate, run: [/bin/true]}]}\n",
+        "infrastructure steps are not supported yet where LiteFS is mounted"
+      ),
+    ])
+  func notYet(litefs: String, more: String, message: String) throws {
     try withTemporaryDirectory { folder in
       try writeFile(
-        "\(folder)/s.yml",
-        "run_id: v1\nlitefs: {mode: \(mode), lease: {primary: n}}\nrun_dir: \(folder)/run\n")
+        "\(folder)/s.yml", "run_id: v1\nlitefs: {\(litefs)}\nrun_dir: \(folder)/run\n\(more)")
       let found = try supervisor(
         ["run", "--settings", "s.yml", "--", "/usr/bin/touch", "\(folder)/started"], in: folder)
       #expect(found.ending == .exited(78))
       #expect(
-        found.errors.hasPrefix("s.yml:2:16: error: litefs.mode: \"\(mode)\" is not supported yet"),
+        found.errors.hasPrefix("s.yml:2:16: error: litefs.mode: \(message)"),
         "\(found.errors)")
       #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["s.yml"])
     }

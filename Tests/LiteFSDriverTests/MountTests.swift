@@ -56,9 +56,37 @@ struct MountTests {
     #expect(MountClearing.clear(node.mount, abort: false) == nil)
     #expect(try MountTable.read().entries(at: node.mount).isEmpty)
     #expect(MountLook.look(place(node)).mount == LiteFSMount(.emptyDirectory))
-    // Once more, where nothing is left to do, and with a dead one below a living one.
+    // Once more, where nothing is left to do.
     #expect(MountClearing.clear(node.mount, abort: true) == nil)
+    // Users have a program for it.
+    #expect(Fusermount.unmountLazily(node.mount)?.contains("failed to unmount") == true)
     try node.start()
+    #expect(MountLook.look(place(node)).mount.state == .works)
+    try node.kill()
+    #expect(Fusermount.unmountLazily(node.mount) == nil)
+    #expect(MountLook.look(place(node)).mount == LiteFSMount(.emptyDirectory))
+  }
+
+  @Test(
+    "dead mounts upon each other go all, what somebody else has mounted upon them does not",
+    .disabled(if: LiteFSNode.obstacle != nil, "\(LiteFSNode.obstacle ?? "")"))
+  func layers() throws {
+    let node = try LiteFSNode()
+    defer { node.end() }
+    // As when LiteFS starts upon its own stale mount that is in use.
+    try #require(mount(node.mount, node.mount, nil, UInt(MS_BIND), nil) == 0)
+    #expect(MountLook.look(place(node)).mount == LiteFSMount(.works, layers: 2))
+    try node.kill()
+    #expect(MountLook.look(place(node)).mount.state == .dead)
+    #expect(MountClearing.clear(node.mount, abort: false) == nil)
+    #expect(MountLook.look(place(node)).mount == LiteFSMount(.emptyDirectory))
+    try node.start()
+    let other = try Folder()
+    try #require(mount(other.path, node.mount, nil, UInt(MS_BIND), nil) == 0)
+    #expect(MountLook.look(place(node)).mount.state == .other)
+    let refusal = try #require(MountClearing.clear(node.mount, abort: true))
+    #expect(refusal.contains("mounted over it"))
+    #expect(umount2(node.mount, CInt(MNT_DETACH)) == 0)
     #expect(MountLook.look(place(node)).mount.state == .works)
   }
 
@@ -166,6 +194,8 @@ final class TestLoop: Sendable {
     _ body: @escaping @Sendable (any EventLoop, EventLoopPromise<Value>) -> Void
   ) throws -> Value {
     let promise = loop.makePromise(of: Value.self)
+    let timer = loop.scheduleTask(in: .seconds(20)) { promise.fail(HarnessError("nothing within 20 s")) }
+    defer { timer.cancel() }
     loop.execute { [loop] in body(loop, promise) }
     return try promise.futureResult.wait()
   }

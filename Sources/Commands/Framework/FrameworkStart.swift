@@ -112,10 +112,19 @@ enum FrameworkStart {
   /// LiteFS can be described, but not run: the one place that says so.
   private static func liteFSRefusal(_ settings: EffectiveSettings) -> Diagnostic? {
     guard let mode = settings.litefs?.mode else { return nil }
-    return Diagnostic(
-      .error, at: settings.entries.first { $0.key == "litefs.mode" }?.origin, key: "litefs.mode",
-      "\"\(mode.rawValue)\" is not supported yet by this version; it comes with LiteFS support",
-      suggestion: "set litefs.mode: off to start without it")
+    let text =
+      if mode != .mount {
+        "\"\(mode.rawValue)\" is not supported yet by this version"
+      } else if !settings.infrastructure.steps.isEmpty {
+        "infrastructure steps are not supported yet where LiteFS is mounted: they would run on replicas, too"
+      } else {
+        nil as String?
+      }
+    return text.map {
+      Diagnostic(
+        .error, at: settings.entries.first { $0.key == "litefs.mode" }?.origin, key: "litefs.mode", $0,
+        suggestion: "set litefs.mode: off to start without it")
+    }
   }
 
   private static func workingDirectory(of settings: EffectiveSettings) -> String {

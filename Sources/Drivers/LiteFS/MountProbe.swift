@@ -1,5 +1,6 @@
 import AgentProtocol
 import Blocking
+import NIOConcurrencyHelpers
 import NIOCore
 
 /// Looks at a mount point without ever waiting for it: at most one look is under way, on a thread of its own, and
@@ -21,7 +22,6 @@ public final class MountProbe {
   private final class Round {
     var completion: ((MountLook) -> Void)?
     var found: MountLook?
-    var timer: Scheduled<Void>?
   }
 
   /// How long a look may take before it counts as one that hangs.
@@ -35,20 +35,15 @@ public final class MountProbe {
     disks = BlockingWork(eventLoop: eventLoop)
   }
 
-  /// Looks, and calls back once, at the latest when the patience is over. Whoever asks while another one waits takes that
-  /// one's place.
+  /// Looks, and calls back once: when the look has come back, or has been under way for longer than the patience is.
+  /// Whoever asks while another one waits takes that one's place.
   public func look(_ completion: @escaping (MountLook) -> Void) {
-    round?.timer?.cancel()
     let round = Round()
     round.completion = completion
     self.round = round
-    startLook()
-    startMeasuring()
-    // What hangs already needs no patience.
-    if finishWhenComplete(round) { return }
-    round.timer = eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [weak self] in
-      self?.finish(round)
-    }
+    let look = startLook()
+    startMeasuring(look)
+    finishWhenComplete(round)
   }
 
   /// Calls back when no look is under way, and nothing of ours is in the mount: perhaps never.
@@ -56,10 +51,18 @@ public final class MountProbe {
     if lookingSince == nil { completion() } else { idleWaiters.append(completion) }
   }
 
-  private func startLook() {
-    guard lookingSince == nil else { return }
+  /// What is opened when the look comes back; nil when one is under way already.
+  private func startLook() -> ConditionLock<Bool>? {
+    guard lookingSince == nil else { return nil }
     lookingSince = .now()
-    looks.run("mount") { [place] in MountLook.look(place) }.assumeIsolated().whenComplete { [self] result in
+    let isBack = ConditionLock(value: false)
+    let work = looks.run("mount") { [place] in
+      let look = MountLook.look(place)
+      isBack.lock()
+      isBack.unlock(withValue: true)
+      return look
+    }
+    work.assumeIsolated().whenComplete { [self] result in
       lookingSince = nil
       defer {
         let waiters = idleWaiters
@@ -75,27 +78,33 @@ public final class MountProbe {
       }
       finishWhenComplete(round)
     }
+    return isBack
   }
 
-  private func startMeasuring() {
+  /// The thread that does this also waits until the look is back, or the patience is over: a timer of the loop would
+  /// wake it when its time has come, even if it was cancelled long before.
+  private func startMeasuring(_ isBack: ConditionLock<Bool>?) {
     guard measuringSince == nil else { return }
     measuringSince = .now()
-    disks.run("disk") { [place] in MountLook.freeSpace(place.dataPath) }
-      .assumeIsolated().whenComplete { [self] result in
-        measuringSince = nil
-        freeSpace = (try? result.get()) ?? nil
-        if let round { finishWhenComplete(round) }
-      }
+    let patience = Double(Self.patience.nanoseconds) / 1e9
+    let work = disks.run("disk") { [place] in
+      let space = MountLook.freeSpace(place.dataPath)
+      if let isBack, isBack.lock(whenValue: true, timeoutSeconds: patience) { isBack.unlock() }
+      return space
+    }
+    work.assumeIsolated().whenComplete { [self] result in
+      measuringSince = nil
+      freeSpace = (try? result.get()) ?? nil
+      if let round { finishWhenComplete(round) }
+    }
   }
 
-  /// Whether both have come, or hang since before.
-  @discardableResult
-  private func finishWhenComplete(_ round: Round) -> Bool {
+  /// Calls back when both have come, or hang since before.
+  private func finishWhenComplete(_ round: Round) {
     guard round.found != nil || isLate(lookingSince), measuringSince == nil || isLate(measuringSince) else {
-      return false
+      return
     }
     finish(round)
-    return true
   }
 
   private func isLate(_ since: NIODeadline?) -> Bool { since.map { .now() - $0 >= Self.patience } ?? false }
@@ -103,7 +112,6 @@ public final class MountProbe {
   private func finish(_ round: Round) {
     guard let completion = round.completion else { return }
     round.completion = nil
-    round.timer?.cancel()
     if self.round === round { self.round = nil }
     var look = round.found ?? hung
     // What was free before the disk hung is not known to be so.

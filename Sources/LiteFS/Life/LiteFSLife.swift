@@ -99,7 +99,8 @@ public struct LiteFSLife: Sendable {
   private let rules: LiteFSRules
   var state = State.idle
   private var mount = MountState.unknown
-  private var role = LiteFSRole.unknown
+  /// What this node is.
+  public private(set) var role = LiteFSRole.unknown
   private var isSynced = false
   private var processRuns = false
   /// Whether this process has had a mount: then an end with code 2 is no error of its settings.

@@ -12,6 +12,26 @@ public enum IPAddress: Sendable, Equatable {
   /// ::, which also takes IPv4 connections where the socket allows it.
   public static let any6 = IPAddress.ipv6([UInt8](repeating: 0, count: 16))
 
+  /// As it is written: `127.0.0.1`, `::1`.
+  public var text: String {
+    let (family, bytes) =
+      switch self {
+      case .ipv4(let bytes): (AF_INET, bytes)
+      case .ipv6(let bytes): (AF_INET6, bytes)
+      }
+    var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
+    guard inet_ntop(family, bytes, &text, socklen_t(text.count)) != nil else { return "" }
+    return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Where this host reaches what listens there: of all addresses, its own loopback.
+  public var reachableHere: IPAddress {
+    switch self {
+    case .ipv4(let bytes): bytes.allSatisfy { $0 == 0 } ? .loopback4 : self
+    case .ipv6(let bytes): bytes.allSatisfy { $0 == 0 } ? .ipv6(bytes.dropLast() + [1]) : self
+    }
+  }
+
   /// Reads `127.0.0.1` or `::1` (without brackets); nil for anything else.
   public init?(_ text: String) {
     // inet_pton reads a C string: a NUL would hide what follows it.

@@ -7,7 +7,8 @@
 #   start              mount, and return when /info answers
 #   stop · kill        in order, and when it has not ended after 5 s without a word · without a word
 #   unmount            from outside, in use or not
-#   order NAME · revoke NAME   an order for the stand-in
+#   order NAME · revoke NAME   an order for the stand-in · no more; it is revoked after a minute at the latest, since whoever
+#                      waits in a mount that hangs cannot even be killed
 # At the end of its input, and that is also the end of whoever started it, LiteFS ends, and nothing of it is left.
 set -euo pipefail
 unset CDPATH
@@ -18,12 +19,14 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd -- "$folder"
 mkdir data mnt orders
 node=
+timers=()
 
 mounted() { grep -q -F " $folder/mnt fuse " /proc/self/mounts; }
 
 # shellcheck disable=SC2317 # called by the trap
 cleanup() {
   end_node KILL
+  [[ ${#timers[@]} -eq 0 ]] || kill "${timers[@]}" 2>/dev/null || true
   local tries
   for ((tries = 0; tries < 20; tries++)); do
     mounted || break
@@ -83,6 +86,8 @@ while read -r -a words; do
     unmount) if umount -l "$folder/mnt" 2>log.txt; then echo ok; else echo "failed: $(<log.txt)"; fi ;;
     order)
       : >"orders/${words[1]}"
+      { sleep 60 && rm -f "orders/${words[1]}"; } </dev/null >/dev/null 2>&1 &
+      timers+=($!)
       echo ok
       ;;
     revoke)

@@ -232,12 +232,17 @@ final class Database {
 
   // MARK: Applying
 
+  /// Before a transaction is saved that is then put in the place of what is there: killed in between, the next start
+  /// does it again.
+  func willOverwrite() throws {
+    try makeDirectories(savedPath)
+    try writeFile(savedPath + "/applying", [])
+  }
+
   /// Makes the files those of a transaction, with no journal, an empty WAL, and a -shm that makes readers look again.
   func overwrite(with transaction: Transaction) throws {
-    // Killed in between, the next start does it again.
-    let mark = savedPath + "/applying"
-    try writeFile(mark, [])
-    defer { unlink(mark) }
+    try willOverwrite()
+    defer { unlink(savedPath + "/applying") }
     if transaction.image.isEmpty {
       for type in [FileType.database, .journal, .wal, .shm] { unlink(path(type)) }
     } else {

@@ -193,17 +193,15 @@ final class FileSystem: @unchecked Sendable {
       Log.info("fuse: write(): \(error)")
       return type == .database ? EIO : EACCES
     }
-    guard pwrite(file, data.baseAddress, data.count, offset) == data.count else { return errno }
-    do {
-      if type == .wal { database.wroteWAL(at: offset, count: data.count) }
-      // PERSIST ends a transaction by a header of zeros.
-      if type == .journal, offset == 0, data.count >= 8, !data.prefix(8).contains(where: { $0 != 0 }) {
-        try store.commit(database)
+    // PERSIST ends a transaction by a header of zeros. Who is killed after the commit finds it, and the journal, again.
+    if type == .journal, offset == 0, data.count >= 8, !data.prefix(8).contains(where: { $0 != 0 }) {
+      do { try store.commit(database) } catch {
+        Log.info("fuse: commit error: \(error)")
+        return EIO
       }
-    } catch {
-      Log.info("fuse: commit error: \(error)")
-      return EIO
     }
+    guard pwrite(file, data.baseAddress, data.count, offset) == data.count else { return errno }
+    if type == .wal { database.wroteWAL(at: offset, count: data.count) }
     return 0
   }
 
@@ -211,10 +209,11 @@ final class FileSystem: @unchecked Sendable {
     let (base, type) = FileType.parse(name)
     guard let database = store.databases[base] else { return EIO }
     if type == .database || type == .journal, !store.isPrimary { return EACCES }
-    let ends = type == .journal && size == 0 && database.endOfJournal()
+    if type == .journal, size == 0, database.endOfJournal() {
+      do { try store.commit(database) } catch { return EIO }
+    }
     guard Glibc.truncate(database.path(type), size) == 0 else { return errno }
     if type == .wal, size == 0 { database.forgetWAL() }
-    do { if ends { try store.commit(database) } } catch { return EIO }
     return 0
   }
 

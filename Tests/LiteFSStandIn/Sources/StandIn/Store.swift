@@ -220,6 +220,7 @@ final class Store: @unchecked Sendable {
     invalidate(database.name + "-shm")
     try monitor.locked {
       if isNew {
+        try database.willOverwrite()
         try database.save(transaction)
         publish(transaction)
       }
@@ -245,6 +246,7 @@ final class Store: @unchecked Sendable {
   func drop(_ database: Database) throws {
     let empty = Transaction(
       name: database.name, id: database.id + 1, pageSize: database.last?.pageSize ?? 4096, image: [])
+    try database.willOverwrite()
     try database.save(empty)
     try database.overwrite(with: empty)
     publish(empty)
