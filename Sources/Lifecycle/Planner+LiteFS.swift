@@ -7,7 +7,13 @@ import Settings
 extension Planner {
   /// LiteFS, where this supervisor runs it.
   mutating func addLiteFS(_ plan: inout LifecyclePlan, _ launch: inout LaunchPlan) {
-    guard scope == .life, let litefs = settings.litefs else { return }
+    guard let litefs = settings.litefs else { return }
+    guard scope == .life else {
+      problems.append(
+        "litefs.mode is \(litefs.mode.rawValue): the phases run within `supervisor run`, which has the mount, and not "
+          + "by themselves")
+      return
+    }
     let node = LiteFSConfiguration.Node(
       hostName: context.hostName,
       project: ProjectName(settings, workingDirectory: context.directory?.bytes ?? [UInt8(ascii: "/")]).value,

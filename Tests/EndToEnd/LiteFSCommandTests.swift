@@ -160,6 +160,20 @@ struct LiteFSCommandTests {
     }
   }
 
+  @Test("the phases alone would have no mount: 78, and nothing runs")
+  func phasesAlone() throws {
+    try withTemporaryDirectory { folder in
+      try writeFile(
+        "\(folder)/s.yml",
+        "run_id: v1\nlitefs: {mode: mount, lease: {primary: n}}\nstate_dir: \(folder)/state\n"
+          + "node: {steps: [{name: static, run: [/usr/bin/touch, \(folder)/done]}]}\n")
+      let found = try supervisor(["init", "--settings", "s.yml"], in: folder)
+      #expect(found.ending == .exited(78))
+      #expect(found.errors.contains("the phases run within `supervisor run`"), "\(found.errors)")
+      #expect(access("\(folder)/done", F_OK) != 0)
+    }
+  }
+
   @Test(
     "a LiteFS that this version cannot run is said before anything starts",
     arguments: [
