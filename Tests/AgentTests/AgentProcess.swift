@@ -26,6 +26,7 @@ final class AgentProcess: @unchecked Sendable {
   private var lastID: UInt64 = 0
   private var isReaped = false
   private var heartbeats = 0
+  private var arrivals = 0
 
   init(project: String = "shop", runID: String = "r1", role: AgentRole = .coordination) throws {
     self.project = project
@@ -48,6 +49,7 @@ final class AgentProcess: @unchecked Sendable {
       while true {
         let count = recv(descriptor, &bytes, bytes.count, 0)
         guard count > 0 else { break }
+        self?.countArrival()
         decoder.append(bytes.prefix(count))
         while let frame = try? decoder.next() {
           if let report = try? AgentReport(frame) { self?.take(report) }
@@ -107,6 +109,19 @@ final class AgentProcess: @unchecked Sendable {
     let text = (try? String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)) ?? ""
     let line = text.split(separator: "\n").first { $0.hasPrefix("VmRSS:") } ?? ""
     return Int(line.split(separator: " ").dropLast().last?.trimmingCharacters(in: .whitespaces) ?? "") ?? 0
+  }
+
+  private func countArrival() {
+    condition.lock()
+    arrivals += 1
+    condition.unlock()
+  }
+
+  /// How often something has come, be it one report or many.
+  var arrivalCount: Int {
+    condition.lock()
+    defer { condition.unlock() }
+    return arrivals
   }
 
   /// How many heartbeats have come.

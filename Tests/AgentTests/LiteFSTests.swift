@@ -61,6 +61,33 @@ struct LiteFSTests {
     }
   }
 
+  @Test("while nothing changes everything comes with the heartbeat, so that PID 1 is woken once a second")
+  func idle() throws {
+    let node = try LiteFSNode()
+    defer { node.end() }
+    let agent = try running(node)
+    let first = agent.heartbeatCount
+    try eventually("the second heartbeat") { agent.heartbeatCount >= first + 2 }
+    _ = agent.liteFSRest
+    let (beats, arrivals) = (agent.heartbeatCount, agent.arrivalCount)
+    try eventually("five more") { agent.heartbeatCount >= beats + 5 }
+    #expect(agent.arrivalCount - arrivals <= agent.heartbeatCount - beats + 1)
+    let kinds = agent.liteFSRest.map(Self.kind)
+    for kind in ["mount", "lag", "info", "positions"] { #expect(kinds.filter { $0 == kind }.count >= 4) }
+    #expect(kinds.filter { $0 == "variables" }.count >= 2)
+  }
+
+  private static func kind(_ report: LiteFSReport) -> String {
+    switch report {
+    case .mount: "mount"
+    case .lag: "lag"
+    case .info: "info"
+    case .positions: "positions"
+    case .variables: "variables"
+    default: "\(report)"
+    }
+  }
+
   @Test("hundreds of transactions make a handful of reports")
   func writes() throws {
     let node = try LiteFSNode()

@@ -18,6 +18,7 @@ port=$2
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 cd -- "$folder"
 mkdir data mnt orders
+mkfifo never
 node=
 timers=()
 
@@ -26,7 +27,7 @@ mounted() { grep -q -F " $folder/mnt fuse " /proc/self/mounts; }
 # shellcheck disable=SC2317 # called by the trap
 cleanup() {
   end_node KILL
-  [[ ${#timers[@]} -eq 0 ]] || kill "${timers[@]}" 2>/dev/null || true
+  [[ ${#timers[@]} -eq 0 ]] || kill -KILL "${timers[@]}" 2>/dev/null || true
   local tries
   for ((tries = 0; tries < 20; tries++)); do
     mounted || break
@@ -86,7 +87,8 @@ while read -r -a words; do
     unmount) if umount -l "$folder/mnt" 2>log.txt; then echo ok; else echo "failed: $(<log.txt)"; fi ;;
     order)
       : >"orders/${words[1]}"
-      { sleep 60 && rm -f "orders/${words[1]}"; } </dev/null >/dev/null 2>&1 &
+      # By the shell alone: a sleep would outlive it, and whoever started us would wait for that one too.
+      { read -r -t 60 || rm -f "orders/${words[1]}"; } <>never >/dev/null 2>&1 &
       timers+=($!)
       echo ok
       ;;
