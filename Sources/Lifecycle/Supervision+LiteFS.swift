@@ -36,15 +36,15 @@ extension Supervision {
     litefs.clear(aborts: aborts)
   }
 
-  /// Before and after the life of its process.
-  func liteFSProcess(_ effect: SupervisedProcess.Effect) throws(SpawnFailure) {
-    switch effect {
-    case .spawn:
-      try launch.litefs?.write()
-      watchLiteFS()?.processRuns(true)
-    // Not only when it has ended: a look would keep its mount busy.
-    case .signalLeader, .signalGroup: litefs?.processRuns(false)
-    case .schedule, .unschedule, .willRestart, .stopped, .ended: break
-    }
+  /// Before the start of its process.
+  func prepareLiteFS() throws(SpawnFailure) {
+    try launch.litefs?.write()
+    watchLiteFS()?.processRuns(true)
+  }
+
+  /// TERM, once nothing of ours is in its mount.
+  func endLiteFS() {
+    guard let litefs else { return send(.terminate, to: .litefs) }
+    litefs.pause { [weak self] in self?.send(.terminate, to: .litefs) }
   }
 }

@@ -9,9 +9,9 @@ import Processes
 
 extension Supervision {
   func perform(_ effect: SupervisedProcess.Effect, of id: ProcessID) {
-    if id == .litefs, case .spawn = effect {} else if id == .litefs { try? liteFSProcess(effect) }
     switch effect {
     case .spawn(let incarnation): spawn(id, incarnation)
+    case .signalLeader(.terminate) where id == .litefs: endLiteFS()
     case .signalLeader(let signal): send(signal, to: id)
     case .signalGroup(let signal):
       if let group = lifecycle.group(of: id) { table.signalGroup(group, signal) }
@@ -128,7 +128,7 @@ extension Supervision {
     // but never before the last one is gone.
     let isCurrent = { [weak self] () -> Bool in self?.lifecycle.incarnation(of: id) == incarnation }
     do throws(SpawnFailure) {
-      if id == .litefs { try liteFSProcess(.spawn(incarnation: incarnation)) }
+      if id == .litefs { try prepareLiteFS() }
       var group: CInt = 0
       let pid = try table.spawn(
         image,

@@ -16,6 +16,8 @@ final class LiteFSWatcher {
   private var isRunning = false
   /// Until the agent has said that it looks no more.
   private var isStale = false
+  private var whenPaused: (() -> Void)?
+  private static let longestPause = Duration.milliseconds(200)
   private var clearing: Set<UInt64> = []
   /// While it starts it is looked at more often than the agent does by itself.
   private var hurry: TimerID?
@@ -52,6 +54,21 @@ final class LiteFSWatcher {
     }
   }
 
+  /// Calls back once the agent looks no more, or after a moment: a look would keep the mount busy, and LiteFS would
+  /// leave it behind.
+  func pause(_ completion: @escaping () -> Void) {
+    if isRunning { processRuns(false) }
+    guard isStale else { return completion() }
+    whenPaused = completion
+    loop.schedule(after: Self.longestPause) { [weak self] in self?.paused() }
+  }
+
+  private func paused() {
+    let waiting = whenPaused
+    whenPaused = nil
+    waiting?()
+  }
+
   func clear(aborts: Bool) {
     let id = agent.nextID()
     clearing.insert(id)
@@ -73,7 +90,9 @@ final class LiteFSWatcher {
       if clearing.remove(id) != nil { onEvent(.cleared(failure: nil)) }
     case .failed(let id, let text):
       if clearing.remove(id) != nil { onEvent(.cleared(failure: text)) }
-    case .paused: isStale = false
+    case .paused:
+      isStale = false
+      paused()
     case .done, .holders: break
     case .mount, .info, .infoFailed, .event, .streamEnded, .lag, .positions, .variables, .variablesFailed:
       if isRunning, !isStale { see(report) }
