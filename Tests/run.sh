@@ -32,7 +32,7 @@ declare -A about=(
   [simulation]="fleets in trouble, simulated from many seeds"
 )
 # A stage that takes longer hangs.
-stage_limit=15m
+stage_limit=25m
 
 # --- The stages. Each runs in a shell of its own, with its output in a log.
 
