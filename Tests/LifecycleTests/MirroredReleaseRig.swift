@@ -46,6 +46,14 @@ final class MirroredRig {
     mirrored.onEvent = { [weak self] in self?.hear($0) }
   }
 
+  /// A child that nobody collects would be seen first, again and again, by whoever waits for any child of this process.
+  deinit {
+    let pid = connection.pid
+    guard pid > 0 else { return }
+    kill(pid, SIGKILL)
+    waitpid(pid, nil, 0)
+  }
+
   private func hear(_ event: InfrastructurePhase.Event) {
     switch event {
     case .record(let found):
